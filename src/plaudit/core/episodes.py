@@ -1,0 +1,256 @@
+"""A typed batch of episodes: B rows of at most T steps, with a mask.
+
+A plain frozen dataclass, not tensordict's `tensorclass`: see `benchmarks/episodes_overhead.py`.
+MEASURED_NOTE
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from plaudit.core.errors import BadInput
+from plaudit.core.tree import Tree, from_leaves, leaves, tree_map
+
+_STEP_FIELDS = ("obs", "action", "next_obs", "terminated", "truncated", "mask", "env_reward", "info")
+_ROW_FIELDS = ("group", "agent", "member")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Episodes:
+    """B episodes of at most T steps. Flat transitions are the T = 1 case.
+
+    `terminated` says that the world ended (nothing can be earned after it); `truncated` that we
+    stopped looking. The reward of step t belongs to (obs[t], action[t], next_obs[t]), so
+    `next_obs` at the last step of an episode is its true last observation.
+
+    Raises:
+        BadInput: when a field does not begin with the axes [B, T] of `terminated`.
+
+    Example:
+        >>> e = Episodes.of_steps(obs=torch.zeros(3, 2), action=torch.zeros(3), next_obs=torch.ones(3, 2))
+        >>> (e.B, e.T, e.lengths.tolist())
+        (1, 3, [3])
+    """
+
+    obs: Tree
+    """[B, T, ...], or a dictionary of such."""
+    action: Tensor
+    """[B, T] integers, or [B, T, A] numbers in the environment's own units."""
+    next_obs: Tree
+    """[B, T, ...], the same form as `obs`."""
+    terminated: Bool[Tensor, "B T"]
+    truncated: Bool[Tensor, "B T"]
+    mask: Bool[Tensor, "B T"]
+    """True where the step happened."""
+    env_reward: Float[Tensor, "B T"] | None = None
+    info: Mapping[str, Tensor] = field(default_factory=dict)
+    """Per-step tensors [B, T, ...] by name, such as `reward_ctrl` or `is_success`."""
+    group: Int[Tensor, "B"] | None = None
+    agent: Int[Tensor, "B"] | None = None
+    member: Int[Tensor, "B"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.terminated.ndim != 2:
+            raise BadInput("episodes.terminated", expected="shape [B, T]", received=tuple(self.terminated.shape))
+        axes = tuple(self.terminated.shape)
+        for name, leaf in self._step_leaves():
+            if tuple(leaf.shape[:2]) != axes:
+                raise BadInput(f"episodes.{name}", expected=f"shape [B, T, ...] with [B, T] = {list(axes)}",
+                               received=list(leaf.shape), fix="give every field the axes of `terminated`")
+        for name in ("terminated", "truncated", "mask"):
+            if getattr(self, name).dtype != torch.bool:
+                raise BadInput(f"episodes.{name}", expected="dtype torch.bool", received=getattr(self, name).dtype,
+                               fix=f"pass {name}.bool()")
+        for name in _ROW_FIELDS:
+            index = getattr(self, name)
+            if index is not None and tuple(index.shape) != axes[:1]:
+                raise BadInput(f"episodes.{name}", expected=f"shape [B] = [{axes[0]}]", received=list(index.shape))
+
+    # --- sizes ---------------------------------------------------------------------------------
+
+    @property
+    def B(self) -> int:
+        """The number of rows."""
+        return self.terminated.shape[0]
+
+    @property
+    def T(self) -> int:
+        """The number of steps of the longest row, padding included."""
+        return self.terminated.shape[1]
+
+    def __len__(self) -> int:
+        return self.B
+
+    @property
+    def device(self) -> torch.device:
+        return self.terminated.device
+
+    @property
+    def lengths(self) -> Int[Tensor, "B"]:
+        """The number of steps that happened in each row."""
+        return self.mask.sum(-1)
+
+    @property
+    def last(self) -> Int[Tensor, "B"]:
+        """The index of the last step that happened in each row (0 where none did)."""
+        steps = torch.arange(self.T, device=self.device)
+        return torch.where(self.mask, steps, 0).amax(-1) if self.T else torch.zeros_like(self.lengths)
+
+    def __repr__(self) -> str:
+        parts = [f"{name}{list(leaf.shape[2:])}" for name, leaf in self._step_leaves() if name not in ("mask",)]
+        return f"Episodes(B={self.B}, T={self.T}, steps={int(self.mask.sum())}, {', '.join(parts)})"
+
+    # --- selecting and joining -----------------------------------------------------------------
+
+    def __getitem__(self, rows: int | slice | Sequence[int] | Tensor) -> Episodes:
+        """The chosen rows, as a batch (an integer gives a batch of one)."""
+        if isinstance(rows, int):
+            if not -self.B <= rows < self.B:
+                raise IndexError(f"row {rows} of a batch of {self.B}")
+            rows = slice(rows, rows + 1 or None)
+        elif not isinstance(rows, slice):
+            rows = torch.as_tensor(rows, device=self.device)
+        return self._map(lambda x: x[rows], rows_too=True)
+
+    def steps(self, start: int | None = None, stop: int | None = None) -> Episodes:
+        """The steps `start:stop` of every row."""
+        return self._map(lambda x: x[:, start:stop])
+
+    def transitions(self) -> Episodes:
+        """All steps that happened, as N rows of one step: [N, 1], rows first, then time."""
+        row, step = self.mask.nonzero(as_tuple=True)
+        out = self._map(lambda x: x[row, step].unsqueeze(1))
+        return replace(out, **{n: None if getattr(self, n) is None else getattr(self, n)[row] for n in _ROW_FIELDS})
+
+    def pad(self, T: int) -> Episodes:
+        """The same episodes with masked steps (zeros) appended up to T.
+
+        Raises:
+            BadInput: when T is smaller than the present one.
+        """
+        if self.T > T:
+            raise BadInput("T", expected=f"at least the present length {self.T}", received=T)
+        if self.T == T:
+            return self
+        return self._map(lambda x: torch.cat([x, x.new_zeros((x.shape[0], T - x.shape[1], *x.shape[2:]))], 1))
+
+    @staticmethod
+    def cat(batches: Sequence[Episodes]) -> Episodes:
+        """All rows of several batches, padded to the longest.
+
+        Raises:
+            BadInput: when the list is empty, or the batches have different fields.
+        """
+        if not batches:
+            raise BadInput("batches", expected="at least one Episodes", received="an empty list")
+        T = max(b.T for b in batches)
+        padded = [b.pad(T) for b in batches]
+        names = [n for n, _ in padded[0]._all_leaves()]
+        for other in padded[1:]:
+            if [n for n, _ in other._all_leaves()] != names:
+                raise BadInput("batches", expected=f"the same fields in each: {names}",
+                               received=[n for n, _ in other._all_leaves()])
+        columns = zip(*([leaf for _, leaf in b._all_leaves()] for b in padded), strict=True)
+        return Episodes._from_flat({n: torch.cat(c) for n, c in zip(names, columns, strict=True)})
+
+    def to_list(self) -> list[Episodes]:
+        """One batch of one row for each episode, padding removed; `Episodes.cat` is the inverse."""
+        if not bool((self.mask.cumprod(-1).bool() == self.mask).all()):
+            raise BadInput("episodes.mask", expected="True first, then False", received="a mask with holes")
+        return [self[b].steps(0, n) for b, n in enumerate(self.lengths.tolist())]
+
+    # --- moving and replacing ------------------------------------------------------------------
+
+    def to(self, device: str | torch.device) -> Episodes:
+        return self._map(lambda x: x.to(device), rows_too=True)
+
+    def replace(self, **changes: Any) -> Episodes:
+        """The same episodes with some fields exchanged."""
+        return replace(self, **changes)
+
+    # --- making, saving ------------------------------------------------------------------------
+
+    @staticmethod
+    def of_steps(*, obs: Tree, action: Tensor, next_obs: Tree, terminated: Tensor | None = None,
+                 truncated: Tensor | None = None, env_reward: Tensor | None = None,
+                 info: Mapping[str, Tensor] | None = None) -> Episodes:
+        """One episode from tensors [T, ...] without the batch axis."""
+        T = action.shape[0]
+        no = torch.zeros(T, dtype=torch.bool, device=action.device)
+        up = lambda x: x.unsqueeze(0)  # noqa: E731
+        return Episodes(
+            obs=tree_map(up, obs), action=up(action), next_obs=tree_map(up, next_obs),
+            terminated=up(no if terminated is None else terminated), truncated=up(no if truncated is None else truncated),
+            mask=up(~no), env_reward=None if env_reward is None else up(env_reward),
+            info={k: up(v) for k, v in (info or {}).items()},
+        )
+
+    @staticmethod
+    def of_transitions(**fields_N: Any) -> Episodes:
+        """N transitions from tensors [N, ...]: every row is one step of its own."""
+        one = Episodes.of_steps(**fields_N)
+        return one._map(lambda x: x.transpose(0, 1))
+
+    def save(self, path: str | Path) -> None:
+        """Writes a safetensors file, atomically."""
+        from plaudit.core.checkpoint import write_tensors
+
+        write_tensors(Path(path), {n: t for n, t in self._all_leaves()}, {"format": "plaudit.episodes.1"})
+
+    @staticmethod
+    def load(path: str | Path) -> Episodes:
+        """Reads what `save` wrote.
+
+        Raises:
+            BadInput: when the file is missing or is no file of episodes.
+        """
+        from plaudit.core.checkpoint import read_tensors
+
+        tensors, meta = read_tensors(Path(path))
+        if meta.get("format") != "plaudit.episodes.1":
+            raise BadInput("path", expected="a file that Episodes.save wrote", received=str(path))
+        return Episodes._from_flat(tensors)
+
+    # --- numbers over episodes -----------------------------------------------------------------
+
+    def returns(self, reward_BT: Float[Tensor, "B T"], *, discount: float = 1.0) -> Float[Tensor, "B"]:
+        """The discounted sum of a reward over the steps that happened."""
+        power = self.mask.cumsum(-1) - 1
+        return torch.where(self.mask, reward_BT * discount**power, 0.0).sum(-1)
+
+    # --- internals -----------------------------------------------------------------------------
+
+    def _step_leaves(self) -> Iterable[tuple[str, Tensor]]:
+        for name in _STEP_FIELDS:
+            value = getattr(self, name)
+            if value is not None:
+                yield from leaves(value, name)
+
+    def _all_leaves(self) -> Iterable[tuple[str, Tensor]]:
+        yield from self._step_leaves()
+        for name in _ROW_FIELDS:
+            if getattr(self, name) is not None:
+                yield name, getattr(self, name)
+
+    def _map(self, fn: Callable[[Tensor], Tensor], *, rows_too: bool = False) -> Episodes:
+        changes: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is not None and (rows_too or f.name in _STEP_FIELDS):
+                changes[f.name] = tree_map(fn, value)
+        return replace(self, **changes)
+
+    @staticmethod
+    def _from_flat(flat: Mapping[str, Tensor]) -> Episodes:
+        grouped: dict[str, dict[str, Tensor]] = {}
+        for path, leaf in flat.items():
+            head, _, rest = path.partition("/")
+            grouped.setdefault(head, {})[rest] = leaf
+        return Episodes(**{name: from_leaves(pairs) for name, pairs in grouped.items()})  # type: ignore[arg-type]

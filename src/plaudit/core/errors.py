@@ -1,0 +1,33 @@
+"""The errors that plaudit raises: each says what was expected, what came, and how to mend it."""
+
+from __future__ import annotations
+
+
+class PlauditError(Exception):
+    """Base class of every error that plaudit raises on purpose."""
+
+
+class BadInput(PlauditError, ValueError):
+    """An argument, a file or an answer from outside is not what it has to be.
+
+    Example:
+        >>> str(BadInput("discount", expected="a number in [0, 1]", received=1.2, fix="pass 0.99"))
+        'discount: expected a number in [0, 1], received 1.2; pass 0.99'
+    """
+
+    def __init__(self, name: str, *, expected: str, received: object, fix: str = "") -> None:
+        self.name, self.expected, self.received, self.fix = name, expected, received, fix
+        shown = received if isinstance(received, str) else repr(received)
+        super().__init__(f"{name}: expected {expected}, received {shown}" + (f"; {fix}" if fix else ""))
+
+
+class UnknownReward(PlauditError):
+    """A reward was asked for numbers where it has none; `score` gives what is known, and why the rest is not."""
+
+
+class Unsupported(PlauditError):
+    """A reward needs what this learner, task or combination cannot give."""
+
+
+class MissingExtra(PlauditError, ImportError):
+    """An optional package is needed; the message is the line that installs it."""

@@ -1,0 +1,60 @@
+"""What a reward needs from its caller, so that a learner can honour it or refuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+from plaudit.core.errors import BadInput
+
+Time = Literal["step", "prefix", "episode"]
+Across = Literal["row", "group", "batch"]
+State = Literal["none", "remembers", "learns"]
+Role = Literal["train", "watch", "gold"]
+
+FIELDS = frozenset({"obs", "action", "next_obs", "terminated", "truncated", "env_reward", "info"})
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The parts of an episode that a reward reads; joined component by component when rewards are combined.
+
+    Example:
+        >>> (Needs(time="prefix") | Needs(across="group")).time
+        'prefix'
+    """
+
+    time: Time = "step"
+    """`step` reads (s, a, s'); `prefix` reads the past too; `episode` needs the whole episode."""
+    across: Across = "row"
+    """`row` reads each episode alone; `group` the rows of one prompt; `batch` all rows."""
+    fields: frozenset[str] = field(default_factory=frozenset)
+    """The fields of `Episodes` it reads: `obs`, `action`, ..., or `info:KEY`."""
+    state: State = "none"
+    """`remembers` between calls, or `learns` (then stored numbers are stale and must be recomputed)."""
+
+    def __post_init__(self) -> None:
+        for name, kind in (("time", Time), ("across", Across), ("state", State)):
+            value = getattr(self, name)
+            if value not in get_args(kind):
+                raise BadInput(f"needs.{name}", expected=f"one of {get_args(kind)}", received=value)
+        object.__setattr__(self, "fields", frozenset(self.fields))
+        wrong = {f for f in self.fields if f.split(":", 1)[0] not in FIELDS}
+        if wrong:
+            raise BadInput("needs.fields", expected=f"names out of {sorted(FIELDS)}", received=sorted(wrong))
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(
+            time=_later(get_args(Time), self.time, other.time),
+            across=_later(get_args(Across), self.across, other.across),
+            fields=self.fields | other.fields,
+            state=_later(get_args(State), self.state, other.state),
+        )
+
+    def including(self, *fields: str) -> Needs:
+        """The same needs with further fields."""
+        return replace(self, fields=self.fields | frozenset(fields))
+
+
+def _later(order: tuple, a: object, b: object):  # type: ignore[no-untyped-def]
+    return order[max(order.index(a), order.index(b))]

@@ -1,0 +1,46 @@
+"""Observations may be nested: a tensor, or a dictionary of such. Functions over these trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+from torch import Tensor
+
+Tree: TypeAlias = "Tensor | Mapping[str, Tree]"
+
+
+def tree_map(fn: Callable[..., Tensor], tree: Tree, *rest: Tree) -> Tree:
+    """Applies `fn` to the leaves of trees of one form.
+
+    Example:
+        >>> import torch
+        >>> tree_map(lambda x: x + 1, {"a": torch.zeros(2)})["a"].tolist()
+        [1.0, 1.0]
+    """
+    if isinstance(tree, Tensor):
+        return fn(tree, *rest)
+    return {key: tree_map(fn, value, *(other[key] for other in rest)) for key, value in tree.items()}  # type: ignore[index]
+
+
+def leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The leaves with their paths, `"a/b"` for a leaf below `a`; a bare tensor has the path `""`."""
+    if isinstance(tree, Tensor):
+        yield prefix, tree
+        return
+    for key, value in tree.items():
+        yield from leaves(value, f"{prefix}/{key}" if prefix else str(key))
+
+
+def from_leaves(pairs: Mapping[str, Tensor]) -> Tree:
+    """The inverse of `leaves`."""
+    if set(pairs) == {""}:
+        return pairs[""]
+    out: dict[str, Tree] = {}
+    for path, leaf in pairs.items():
+        *parents, last = path.split("/")
+        here = out
+        for key in parents:
+            here = here.setdefault(key, {})  # type: ignore[assignment]
+        here[last] = leaf
+    return out
