@@ -1,0 +1,50 @@
+# Needs Python 3.11 or newer, make and git; everything else is installed into .venv.
+SHELL := /bin/bash
+CANDIDATES := python3.11 python3.12 python3.13 python3
+IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in $(CANDIDATES); do command -v $$p >/dev/null && $$p -c '$(IS_NEW_ENOUGH)' && echo $$p && break; done)
+WORKERS ?= 2
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+# Many small tensors: threads that spin while they wait cost more than they give.
+export OMP_WAIT_POLICY := PASSIVE
+export OMP_NUM_THREADS := 1
+
+.PHONY: help setup demo test slow lint types docs bench clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
+
+setup: $(INSTALLED)  ## creates .venv with everything in it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "plaudit needs Python 3.11 or newer (tried: $(CANDIDATES)); install one, or run: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c '$(IS_NEW_ENOUGH)' || { echo "$(PYTHON) is older than Python 3.11; run: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,envs]' -c constraints.txt
+	touch $@
+
+demo: $(INSTALLED)  ## audits a flawed reward and shows how it is exploited
+	$(BIN)/plaudit demo
+
+test: $(INSTALLED)  ## all tests but the slow ones
+	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS)
+
+slow: $(INSTALLED)  ## the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)  ## ruff
+	$(BIN)/ruff check .
+
+types: $(INSTALLED)  ## pyright: strict on core, basic elsewhere
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+docs: $(INSTALLED)  ## builds the documentation into site/, warnings are errors
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(INSTALLED)  ## the measurements behind the design notes
+	$(BIN)/python benchmarks/episodes_overhead.py
+
+clean:  ## removes everything that was built, the environment too
+	rm -rf .venv site build dist .pytest_cache .ruff_cache .hypothesis
