@@ -1,0 +1,90 @@
+"""plaudit: the library for rewards that no trainer owns.
+
+A reward reads a batch of episodes and returns one number per step. Everything here loads when it is
+first used, so that `import plaudit` costs next to nothing.
+
+Example:
+    >>> import plaudit, torch
+    >>> def progress(obs, next_obs):
+    ...     return next_obs[..., 0] - obs[..., 0]
+    >>> episode = plaudit.Episodes.of_steps(obs=torch.zeros(3, 2), action=torch.zeros(3), next_obs=torch.ones(3, 2))
+    >>> (2.0 * plaudit.reward(progress))(episode).tolist()
+    [[2.0, 2.0, 2.0]]
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plaudit.auditing import AuditReport as AuditReport
+    from plaudit.auditing import audit as audit
+    from plaudit.core.algebra import lexicographic as lexicographic
+    from plaudit.core.algebra import maximum as maximum
+    from plaudit.core.algebra import mean as mean
+    from plaudit.core.algebra import minimum as minimum
+    from plaudit.core.algebra import std as std
+    from plaudit.core.algebra import total as total
+    from plaudit.core.algebra import worst as worst
+    from plaudit.core.check import check as check
+    from plaudit.core.episodes import Episodes as Episodes
+    from plaudit.core.errors import BadInput as BadInput
+    from plaudit.core.errors import MissingExtra as MissingExtra
+    from plaudit.core.errors import PlauditError as PlauditError
+    from plaudit.core.errors import UnknownReward as UnknownReward
+    from plaudit.core.errors import Unsupported as Unsupported
+    from plaudit.core.functions import EnvReward as EnvReward
+    from plaudit.core.functions import reward as reward
+    from plaudit.core.needs import Needs as Needs
+    from plaudit.core.reward import Reward as Reward
+    from plaudit.core.score import Score as Score
+    from plaudit.core.seeds import Seeds as Seeds
+    from plaudit.optimize.maximise import maximise as maximise
+    from plaudit.tasks.make import make as make
+    from plaudit.tasks.rollout import rollout as rollout
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AuditReport": "auditing",
+    "BadInput": "core.errors",
+    "EnvReward": "core.functions",
+    "Episodes": "core.episodes",
+    "MissingExtra": "core.errors",
+    "Needs": "core.needs",
+    "PlauditError": "core.errors",
+    "Reward": "core.reward",
+    "Score": "core.score",
+    "Seeds": "core.seeds",
+    "UnknownReward": "core.errors",
+    "Unsupported": "core.errors",
+    "audit": "auditing",
+    "check": "core.check",
+    "lexicographic": "core.algebra",
+    "make": "tasks.make",
+    "maximise": "optimize.maximise",
+    "maximum": "core.algebra",
+    "mean": "core.algebra",
+    "minimum": "core.algebra",
+    "reward": "core.functions",
+    "rollout": "tasks.rollout",
+    "std": "core.algebra",
+    "total": "core.algebra",
+    "worst": "core.algebra",
+}
+
+__all__ = ["__version__", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'plaudit' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f"plaudit.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
