@@ -93,7 +93,8 @@ class TabularMDP:
         """The leading axes, after broadcasting."""
         head = torch.Size() if self.sparse else self.transition.shape[:-3]
         tail = 1 if self.sparse else 3
-        return torch.broadcast_shapes(head, self.reward.shape[:-tail], self.initial.shape[:-1], self.terminal.shape[:-1])
+        return torch.broadcast_shapes(head, self.reward.shape[:-tail], self.initial.shape[:-1],
+                                      self.terminal.shape[:-1])
 
     def __repr__(self) -> str:
         form = f"sparse, N={self.transition.nnz}" if not isinstance(self.transition, Tensor) else "dense"
@@ -191,9 +192,13 @@ class TabularMDP:
         states need no transitions. `sparse=None` stores small processes densely.
 
         Args:
-            state, action, next_state: integers [N].
-            probability, reward: numbers [N].
-            states, actions: how many there are.
+            state: indices [N].
+            action: indices [N].
+            next_state: indices [N].
+            probability: numbers [N].
+            reward: numbers [N].
+            states: how many states there are.
+            actions: how many actions there are.
             initial: [S] distribution.
             terminal: [S] bool; none by default.
             discount: in [0, 1).
@@ -231,7 +236,8 @@ class TabularMDP:
             wanted, tail = (self.transition.nnz,), 1
             form = "[*, N], one number for each stored transition"
         if tuple(self.reward.shape[-tail:]) != wanted:
-            raise BadInput("reward", expected=f"shape {form} ending in {list(wanted)}", received=list(self.reward.shape))
+            raise BadInput("reward", expected=f"shape {form} ending in {list(wanted)}",
+                           received=list(self.reward.shape))
         if self.terminal.dtype != torch.bool or self.terminal.shape[-1] != S:
             raise BadInput("terminal", expected=f"bool of shape [*, {S}]",
                            received=f"{self.terminal.dtype} {list(self.terminal.shape)}")
