@@ -1,0 +1,21 @@
+"""Every annotated shape (`Float[Tensor, "B T"]`) is checked at run time while the tests run.
+
+A check costs some 20 microseconds a tensor. Runs that train for minutes (`make slow`) go without:
+PLAUDIT_CHECK_SHAPES=0.
+"""
+
+from __future__ import annotations
+
+import os
+
+if os.environ.get("PLAUDIT_CHECK_SHAPES", "1") != "0":
+    from jaxtyping import install_import_hook
+
+    install_import_hook("plaudit", "beartype.beartype")
+
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+settings.register_profile("plaudit", deadline=None, derandomize=True)  # CI must not fail by luck or by load
+settings.load_profile("plaudit")

@@ -1,0 +1,72 @@
+"""What `import plaudit` costs, and that its names are there."""
+
+from __future__ import annotations
+
+import ast
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import plaudit
+
+ALLOWED_S = 0.5
+HEAVY = {"matplotlib", "tyro", "rich", "mujoco", "tensorboard", "scipy", "minigrid", "minari", "stable_baselines3",
+         "tensordict", "beartype", "plaudit.auditing", "plaudit.optimize"}
+MEASURE = """
+import json, sys, time
+began = time.perf_counter(); import torch; torch_s = time.perf_counter() - began
+before = set(sys.modules)
+began = time.perf_counter(); {statement}; own_s = time.perf_counter() - began
+print(json.dumps({{"torch_s": torch_s, "own_s": own_s, "loaded": sorted(set(sys.modules) - before)}}))
+"""
+EVERYDAY = ("import plaudit; plaudit.Episodes, plaudit.Reward, plaudit.Score, plaudit.reward, plaudit.check, "
+            "plaudit.mean, plaudit.Seeds, plaudit.make")
+
+
+def measure(statement: str, *, times: int) -> tuple[float, set[str]]:
+    """The median seconds that a statement costs after `import torch`, and the modules that it loads."""
+    runs = [json.loads(subprocess.run([sys.executable, "-c", MEASURE.format(statement=statement)], check=True,
+                                      capture_output=True, text=True).stdout) for _ in range(times)]
+    # A busy machine slows torch as well: where torch needs longer than its usual second, we may in proportion.
+    return statistics.median(r["own_s"] / max(1.0, r["torch_s"]) for r in runs), set(runs[0]["loaded"])
+
+
+@pytest.mark.parametrize("statement", ["import plaudit", EVERYDAY], ids=["import", "everyday names"])
+def test_import_costs_at_most_half_a_second_beyond_torch(statement: str) -> None:
+    seconds, loaded = measure(statement, times=3)
+    assert seconds <= ALLOWED_S
+    assert not loaded & HEAVY
+
+
+def test_the_measurement_sees_a_slow_import() -> None:
+    seconds, loaded = measure("import scipy; time.sleep(0.6 * max(1.0, torch_s))", times=1)
+    assert seconds > ALLOWED_S
+    assert "scipy" in loaded & HEAVY
+
+
+@pytest.mark.parametrize("name", plaudit.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(plaudit, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error_that_lists_the_known_ones() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'adit'; it has .*audit"):
+        plaudit.adit  # noqa: B018
+
+
+def test_type_checkers_see_the_names_that_the_program_sees() -> None:
+    tree = ast.parse(Path(plaudit.__file__).read_text(encoding="utf-8"))
+    (guarded,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in guarded.body if isinstance(node, ast.ImportFrom)]
+    seen = {alias.asname: node.module for node in imports for alias in node.names}
+    assert seen == {name: f"plaudit.{home}" for name, home in plaudit._HOME.items()}
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    from importlib.metadata import version
+
+    assert plaudit.__version__ == version("plaudit")
