@@ -31,8 +31,8 @@ demo: $(INSTALLED)  ## audits a flawed reward and shows how it is exploited
 test: $(INSTALLED)  ## all tests but the slow ones
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS)
 
-slow: $(INSTALLED)  ## the slow tests
-	$(BIN)/python -m pytest -m slow
+slow: $(INSTALLED)  ## the slow tests, at full speed: without the run-time check of shapes
+	PLAUDIT_CHECK_SHAPES=0 $(BIN)/python -m pytest -m slow
 
 lint: $(INSTALLED)  ## ruff
 	$(BIN)/ruff check .

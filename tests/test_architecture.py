@@ -28,7 +28,8 @@ WITHIN_A_ROW = {
 LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 LONGEST_FILE = 500
 UNPICKLING = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
-HEAVY = {"h5py", "matplotlib", "minari", "minigrid", "mujoco", "rich", "scipy", "stable_baselines3", "tensorboard", "tyro"}
+HEAVY = {"h5py", "matplotlib", "minari", "minigrid", "mujoco", "rich", "scipy", "stable_baselines3", "tensorboard",
+         "tyro"}
 
 
 def files() -> Iterator[tuple[str, str]]:

@@ -1,7 +1,10 @@
 """A typed batch of episodes: B rows of at most T steps, with a mask.
 
-A plain frozen dataclass, not tensordict's `tensorclass`: see `benchmarks/episodes_overhead.py`.
-MEASURED_NOTE
+A plain frozen dataclass, not tensordict's `tensorclass`. Measured (`python benchmarks/episodes_overhead.py`: one
+core, B in {1, 64, 1024}, T in {1, 100}), a call of the tensorclass costs 3 to 3.6 times ours to construct (8 against
+27 us, our checks included), 15 to 22 times to read a field, 0.8 to 1.5 times to join batches or gather rows, 0.9 to 1.1
+times to replace a field; it is faster at slices of rows (0.75 to 1.0 times) and at `.to` (0.7 to 0.8), by under 10 us.
+What decides is that importing tensordict takes 1.3 s, above the 0.5 s that `import plaudit` may cost beyond torch.
 """
 
 from __future__ import annotations
