@@ -11,7 +11,8 @@ import os
 if os.environ.get("PLAUDIT_CHECK_SHAPES", "1") != "0":
     from jaxtyping import install_import_hook
 
-    install_import_hook("plaudit", "beartype.beartype")
+    # an int is a good float, as PEP 484 has it and as pyright reads it
+    install_import_hook("plaudit", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 import torch
 from hypothesis import settings
