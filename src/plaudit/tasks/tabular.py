@@ -86,12 +86,14 @@ class TabularMDP:
     @property
     def A(self) -> int:
         """The number of actions."""
-        return self.transition.shape[-2] if isinstance(self.transition, Tensor) else self.transition.shape[0] // self.S
+        if isinstance(self.transition, Tensor):
+            return self.transition.shape[-2]
+        return (self.transition.indptr.size - 1) // self.S
 
     @property
     def batch(self) -> torch.Size:
         """The leading axes, after broadcasting."""
-        head = torch.Size() if self.sparse else self.transition.shape[:-3]
+        head = self.transition.shape[:-3] if isinstance(self.transition, Tensor) else torch.Size()
         tail = 1 if self.sparse else 3
         return torch.broadcast_shapes(head, self.reward.shape[:-tail], self.initial.shape[:-1],
                                       self.terminal.shape[:-1])
@@ -303,7 +305,7 @@ def _assemble(row: np.ndarray, column: np.ndarray, p: np.ndarray, r: np.ndarray,
 
 
 def _entries(matrix: csr_array) -> tuple[Tensor, Tensor]:
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    row = np.repeat(np.arange(matrix.indptr.size - 1), np.diff(matrix.indptr))
     return torch.from_numpy(row), torch.from_numpy(matrix.indices.astype(np.int64))
 
 
