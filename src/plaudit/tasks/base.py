@@ -42,6 +42,8 @@ class Batch(ABC):
     """`num_envs` running environments. Row b depends on its own seed and actions alone, never on other rows."""
 
     num_envs: int
+    autoreset: bool = True
+    """False: a row whose episode ended stays where it ended, and what its further steps give means nothing."""
 
     @abstractmethod
     def reset(self, seeds: Sequence[int]) -> Tree:
@@ -49,6 +51,10 @@ class Batch(ABC):
 
         The n-th episode that row b begins afterwards is a function of (seeds[b], n).
         """
+
+    def episode_seeds(self) -> list[int]:
+        """The seed of each row's present episode: a reset with it begins the same episode again."""
+        raise NotImplementedError(f"{type(self).__name__} does not number its episodes")
 
     @abstractmethod
     def step(self, action: Tensor) -> Step:
@@ -65,7 +71,7 @@ class Batch(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         raise NotImplementedError(f"{type(self).__name__} cannot be restored in mid-episode")
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most batches hold nothing)
         """Frees what the rows hold."""
 
 

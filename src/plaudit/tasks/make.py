@@ -1,0 +1,85 @@
+"""One call that turns what users have (an id, a class, a factory, a spec) into a Task."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+
+from plaudit.core.errors import BadInput, Unsupported
+from plaudit.tasks.base import Task
+from plaudit.tasks.classic import CLASSIC
+
+
+def make(env: str | Task | Callable[..., Any], *, native: bool = True, **kwargs: Any) -> Task:
+    """A Task from a Gymnasium id, a Gymnasium environment class or factory, or a Task (returned as it is).
+
+    Args:
+        env: `"CartPole-v1"`, `MyEnv`, `lambda: MyEnv(...)`, a Task, or a Task class.
+        native: use plaudit's batched class where there is one (the five classic control tasks).
+        **kwargs: handed to the environment; `horizon=` is the number of steps after which episodes are cut.
+
+    Raises:
+        BadInput: when the id is unknown (with close matches) or the arguments do not fit.
+        MissingExtra: when the environment's package is not installed.
+
+    Example:
+        >>> make("Pendulum-v1", g=9.81)
+        Pendulum(Pendulum-v1)
+    """
+    if isinstance(env, Task):
+        if kwargs:
+            raise BadInput("env", expected="no further arguments beside a finished Task", received=sorted(kwargs))
+        return env
+    if isinstance(env, gymnasium.Env):
+        raise BadInput("env", expected="an id, an environment class or a factory", received=f"the environment {env}",
+                       fix="a batch needs several copies: pass the class, or a function that makes it")
+    if isinstance(env, type) and issubclass(env, Task):
+        return _call("env", env, kwargs)
+    if isinstance(env, str) and native and env in CLASSIC:
+        return _call(env, CLASSIC[env], kwargs)
+    if isinstance(env, str) or callable(env):
+        from plaudit.tasks.gym import GymTask
+
+        horizon = kwargs.pop("horizon", None)
+        return GymTask(env, kwargs, horizon=horizon)
+    raise BadInput("env", expected="a Gymnasium id, an environment class or factory, or a Task", received=env)
+
+
+def from_spec(spec: Mapping[str, Any]) -> Task:
+    """The task that `task.spec()` describes.
+
+    Raises:
+        BadInput: when it is no spec.
+        Unsupported: when it names Python code in a file: running that is the caller's decision.
+
+    Example:
+        >>> from_spec({"kind": "classic", "id": "CartPole-v1", "kwargs": {"horizon": 100}}).horizon
+        100
+    """
+    kind = spec.get("kind")
+    if kind == "classic" and spec.get("id") in CLASSIC:
+        return _call("spec", CLASSIC[spec["id"]], dict(spec.get("kwargs", {})))
+    if kind == "gym" and isinstance(spec.get("id"), str):
+        from plaudit.tasks.gym import GymTask
+
+        return GymTask(spec["id"], spec.get("kwargs", {}), horizon=spec.get("horizon"))
+    if kind == "gridworld":
+        from plaudit.tasks.gridworld import GridWorld
+
+        return GridWorld.from_spec(spec)
+    if kind == "target":
+        raise Unsupported(f"the task is made by {spec.get('target')!r}, code in a file of the user's; load that "
+                          "function yourself (plaudit asks for consent on the command line) and pass it to make()")
+    raise BadInput("spec", expected="a dictionary that Task.spec() gave (kind classic, gym, gridworld or target)",
+                   received=dict(spec))
+
+
+def _call(name: str, cls: Callable[..., Task], kwargs: dict[str, Any]) -> Task:
+    try:
+        return cls(**kwargs)
+    except TypeError as error:
+        takes = list(inspect.signature(cls).parameters)
+        raise BadInput(f"{name} arguments", expected=f"some of {takes}", received=sorted(kwargs)) from error
