@@ -41,7 +41,7 @@ types: $(INSTALLED)  ## pyright: strict on core, basic elsewhere
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 docs: $(INSTALLED)  ## builds the documentation into site/, warnings are errors
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(INSTALLED)  ## the measurements behind the design notes
 	$(BIN)/python benchmarks/episodes_overhead.py
