@@ -81,8 +81,8 @@ def test_double_precision_states_follow_gymnasium_through_whole_episodes_with_th
                 rng.uniform(-2, 2, size=(1, 1)).astype(np.float32))
         step = batch.step(action)
         obs, reward, terminated, truncated, _ = env.step(int(action[0]) if action.ndim == 1 else action[0].numpy())
-        np.testing.assert_allclose(step.next_obs[0].numpy(), obs, rtol=1e-4, atol=1e-5)
-        assert abs(float(step.env_reward) - reward) < 1e-4
+        np.testing.assert_allclose(step.next_obs[0].numpy(), obs, rtol=1e-5, atol=1e-5)
+        assert abs(float(step.env_reward) - reward) < 1e-5
         assert (bool(step.terminated), bool(step.truncated)) == (terminated, truncated)
         if terminated or truncated:
             break

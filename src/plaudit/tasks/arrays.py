@@ -21,6 +21,9 @@ from plaudit.core.errors import BadInput
 from plaudit.core.seeds import counter_uniform
 from plaudit.tasks.base import Batch, Step, Task
 
+_AHEAD = 16
+"""First states are worked out for so many episodes at once: one call for all costs little more than one for one."""
+
 Array = Any
 """A NumPy array or a torch tensor: whatever `xp` makes."""
 
@@ -49,7 +52,7 @@ class ArrayTask(Task):
 
     @abstractmethod
     def advance(self, state_KB: Array, action_B: Array, uniform_KB: Array | None, xp: ModuleType) -> Moved:
-        """One step of all rows. Must not write into its arguments."""
+        """One step of all rows. Must not write into its arguments, and `info` must not share memory with the state."""
 
     @abstractmethod
     def observe(self, state_KB: Array, xp: ModuleType) -> Array:
@@ -86,11 +89,12 @@ class ArrayBatch(Batch):
 
     def reset(self, seeds: Sequence[int]) -> Tensor:
         self._root = self._array(check_seeds(seeds, self.num_envs))
-        self._seed = self._root
+        self._seed = self._root + 0
         self._episode = self._array([0] * self.num_envs)
         self._elapsed = self._array([0] * self.num_envs)
         self._last = None
-        self._state = self.task.initial(self._uniform(self._seed, 0, self.task.reset_dims), self.xp)
+        self._look_ahead()
+        self._state = self._next_state[:, :, 0] + 0
         return self._tensor(self.task.observe(self._state, self.xp))
 
     def step(self, action: Tensor) -> Step:
@@ -131,20 +135,31 @@ class ArrayBatch(Batch):
         own = {k: v.numpy().copy() if self.xp is np else v.to(self.device).clone() for k, v in state.items()}
         self._root, self._seed, self._episode = own["root"], own["seed"], own["episode"]
         self._elapsed, self._state, self._last = own["elapsed"], own["state"], own.get("last")
+        self._look_ahead()
 
     # --- internals -----------------------------------------------------------------------------------------
 
     def _begin(self, rows: Array) -> Array:
         """Starts the next episode in some rows; returns their new states."""
-        for name in ("_episode", "_elapsed", "_seed", "_state"):
-            old = getattr(self, name)
-            setattr(self, name, old.copy() if self.xp is np else old.clone())
         self._episode[rows] += 1
         self._elapsed[rows] = 0
-        self._seed[rows] = episode_seed(self._root[rows], self._episode[rows])
-        fresh = self.task.initial(self._uniform(self._seed[rows], 0, self.task.reset_dims), self.xp)
-        self._state[:, rows] = fresh
+        turn = self._episode[rows] - self._base[rows]
+        if bool((turn >= _AHEAD).any()):
+            self._look_ahead()
+            turn = turn * 0
+        self._seed[rows] = self._next_seed[rows, turn]
+        self._state[:, rows] = fresh = self._next_state[:, rows, turn]
         return fresh
+
+    def _look_ahead(self) -> None:
+        """Works out the first states of the next episodes of all rows, this one included."""
+        self._base = self._episode + 0
+        offset = self._array(range(_AHEAD))
+        episode = (self._base[:, None] + offset).reshape(-1)
+        seed = episode_seed((self._root[:, None] + 0 * offset).reshape(-1), episode)
+        fresh = self.task.initial(self._uniform(seed, 0, self.task.reset_dims), self.xp)
+        self._next_seed = seed.reshape(-1, _AHEAD)
+        self._next_state = fresh.reshape(fresh.shape[0], -1, _AHEAD)
 
     def _uniform(self, seed_B: Array, counter_B: Array | int, k: int) -> Array:
         return counter_uniform(seed_B, counter_B, k, xp=self.xp).T

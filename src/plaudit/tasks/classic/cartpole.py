@@ -53,19 +53,16 @@ class CartPole(ArrayTask):
         return uniform_KB * 0.1 - 0.05
 
     def advance(self, state_KB: Array, action_B: Array, uniform_KB: Array | None, xp: ModuleType) -> Moved:
-        x, x_dot, theta, theta_dot = state_KB
-        force = action_B * (2 * _FORCE) - _FORCE
+        _, x_dot, theta, theta_dot = state_KB
         cos, sin = xp.cos(theta), xp.sin(theta)
-        push = (force + _POLE_MOMENT * (theta_dot * theta_dot) * sin) / _MASS
+        push = (action_B * (2 * _FORCE) - _FORCE + _POLE_MOMENT * (theta_dot * theta_dot) * sin) / _MASS
         theta_acc = (_GRAVITY * sin - cos * push) / (_HALF_LENGTH * (4.0 / 3.0 - _MASS_POLE * (cos * cos) / _MASS))
-        x_acc = push - _POLE_MOMENT * theta_acc * cos / _MASS
-        out = xp.empty_like(state_KB)
-        out[0] = x + _DT * x_dot
-        out[1] = x_dot + _DT * x_acc
-        out[2] = theta + _DT * theta_dot
-        out[3] = theta_dot + _DT * theta_acc
+        slope = xp.empty_like(state_KB)
+        slope[0], slope[1] = x_dot, push - _POLE_MOMENT * theta_acc * cos / _MASS
+        slope[2], slope[3] = theta_dot, theta_acc
+        out = state_KB + _DT * slope  # in Gymnasium's order throughout: equal to the last bit
         terminated = (xp.abs(out[0]) > _X_LIMIT) | (xp.abs(out[2]) > _ANGLE_LIMIT)
-        reward = xp.where(terminated, -1.0, 0.0) if self.sutton_barto_reward else xp.ones_like(x)
+        reward = xp.where(terminated, -1.0, 0.0) if self.sutton_barto_reward else xp.ones_like(cos)
         return Moved(state=out, reward=reward, terminated=terminated)
 
     def observe(self, state_KB: Array, xp: ModuleType) -> Array:
