@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from plaudit.core import algebra
+from plaudit.core.episodes import Episodes
+from plaudit.core.errors import BadInput, Unsupported
+from plaudit.core.functions import reward
+from plaudit.core.schedules import LagrangeMultiplier, Linear
+
+
+def batch(B: int = 3, T: int = 5, D: int = 2, seed: int = 0) -> Episodes:
+    g = torch.Generator().manual_seed(seed)
+    rows = []
+    for b in range(B):
+        n = T - b
+        path = torch.randn(n + 1, D, generator=g)
+        end = torch.zeros(n, dtype=torch.bool)
+        end[-1] = b % 2 == 0
+        rows.append(Episodes.of_steps(obs=path[:-1], action=torch.randn(n, 1, generator=g), next_obs=path[1:],
+                                      terminated=end, truncated=torch.zeros(n, dtype=torch.bool)))
+    return Episodes.cat(rows)
+
+
+@reward(range=(-2, 2))
+def progress(obs: Tensor, next_obs: Tensor) -> Tensor:
+    return (next_obs[..., 0] - obs[..., 0]).clamp(-2, 2)
+
+
+@reward
+def effort(action: Tensor) -> Tensor:
+    return (action**2).sum(-1)
+
+
+def test_a_weighted_sum_has_the_terms_weights_needs_and_range_of_its_parts() -> None:
+    e, combined = batch(), 0.7 * progress + 0.3 * effort.clip(max=1) - 0.5
+    score = combined.score(e)
+    expected = 0.7 * progress(e) + 0.3 * effort(e).clamp(max=1) - 0.5 * e.mask
+    assert torch.allclose(score.value, expected, atol=1e-6)
+    assert score.weights["progress"] == pytest.approx(0.7) and score.weights["effort"] == pytest.approx(0.3)
+    assert torch.allclose(score.contribution("progress"), 0.7 * progress(e), atol=1e-6)
+    assert combined.needs.fields == {"obs", "next_obs", "action"}
+    assert combined.range == (-math.inf, pytest.approx(0.7 * 2 + 0.3 - 0.5))
+
+
+def test_nested_sums_are_flat_and_division_and_negation_work() -> None:
+    e = batch()
+    combined = -(2 * (progress + effort)) / 4
+    assert torch.allclose(combined(e), -(progress(e) + effort(e)) / 2, atol=1e-6)
+    assert all(not isinstance(part, algebra.Sum) for part in combined.children())
+
+
+def test_two_terms_of_one_name_are_kept_apart() -> None:
+    a, b = reward(lambda obs: {"x": obs[..., 0]}, name="a"), reward(lambda obs: {"x": 2 * obs[..., 1]}, name="b")
+    score = (a + b).score(batch())
+    assert set(score.terms) == {"a.x", "b.x"}
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.9, 1.0])
+def test_shaping_telescopes_to_a_function_of_the_ends(discount: float) -> None:
+    e = batch()
+    potential = reward(lambda obs: 3.0 * obs[..., 0])
+    shaped = progress.shaped_by(potential, discount=discount)
+    gain = e.returns(shaped(e), discount=discount) - e.returns(progress(e), discount=discount)
+    for b in range(e.B):
+        n = int(e.lengths[b])
+        first, last = 3.0 * e.obs[b, 0, 0], 3.0 * e.next_obs[b, n - 1, 0]
+        end = 0.0 if e.terminated[b, n - 1] else discount**n * last
+        assert gain[b].item() == pytest.approx(float(end - first), abs=1e-5)
+
+
+def test_a_potential_that_reads_actions_is_refused_since_it_would_change_the_best_policy() -> None:
+    with pytest.raises(Unsupported, match="reads obs alone"):
+        progress.shaped_by(lambda action: action[..., 0], discount=0.9)
+
+
+def test_shaping_that_forgets_the_terminal_is_not_invariant() -> None:
+    """The broken variant: keeping the potential at a true terminal leaves a sum that depends on the path's end."""
+    e = batch(B=1)
+    kept = e.replace(terminated=torch.zeros_like(e.terminated))
+    shaping = algebra.PotentialDifference(reward(lambda obs: obs[..., 0]), discount=1.0)
+    assert not torch.allclose(shaping(e).sum(), shaping(kept).sum())
+
+
+def test_the_spread_of_a_sum_is_computed_member_by_member() -> None:
+    """Two perfectly opposed ensembles: each is unsure, their sum is certain; marginal stds would not know."""
+    e = batch()
+    up = algebra.Ensemble([1.0 * progress, 3.0 * progress])
+    down = algebra.Ensemble([3.0 * progress, 1.0 * progress])
+    score = (up + down).score(e)
+    assert float(up.score(e).std.max()) > 0.1
+    assert float(score.std.max()) == pytest.approx(0.0, abs=1e-6)
+    assert torch.allclose(score.value, 4 * progress(e), atol=1e-5)
+    returns = up.score(e).member_returns()
+    assert torch.allclose(returns[1], 3 * returns[0], atol=1e-4)
+
+
+def test_ensembles_of_different_sizes_say_so() -> None:
+    a, b = algebra.Ensemble([progress, effort]), algebra.Ensemble([progress] * 3)
+    score = (a + b).score(batch())
+    assert not score.known[score.mask].any() and "different sizes" in next(iter(score.counts()))
+
+
+def test_a_scheduled_weight_moves_and_is_restored() -> None:
+    e = batch()
+    combined = progress * Linear(1.0, 0.0)
+    assert torch.allclose(combined(e), progress(e))
+    combined.advance(0.25)
+    assert torch.allclose(combined(e), 0.75 * progress(e))
+    again = progress * Linear(1.0, 0.0)
+    again.load_state_dict(combined.state_dict())
+    assert torch.equal(again(e), combined(e))
+
+
+def test_a_multiplier_grows_while_the_cost_is_over_its_limit() -> None:
+    e = batch()
+    constrained = algebra.Constrained(progress, effort, limit=0.1, multiplier=LagrangeMultiplier(metric="cost",
+                                                                                                 limit=0.1))
+    before = constrained.multiplier.value
+    for _ in range(5):
+        constrained.advance(0.0, {"cost": 1.0})
+    assert constrained.multiplier.value > before
+    price = constrained.multiplier.value
+    expected = progress(e) - price * (effort(e) - 0.1 * e.mask)
+    assert torch.allclose(constrained(e), torch.where(e.mask, expected, 0.0), atol=1e-5)
+
+
+def test_lexicographic_ranks_by_the_first_then_the_second() -> None:
+    first = reward(lambda obs: obs[..., 0].round(), range=(-9, 9), name="first")
+    second = reward(lambda obs: obs[..., 1], range=(-5, 5), name="second")
+    both = algebra.lexicographic([first, second], resolution=[1.0, 0.01])
+    obs = torch.tensor([[1.0, -5.0], [0.0, 5.0], [1.0, -4.9]])
+    value = both(Episodes.of_steps(obs=obs, action=torch.zeros(3), next_obs=obs))[0]
+    assert value.argsort(descending=True).tolist() == [2, 0, 1]
+    with pytest.raises(BadInput, match="finite"):
+        algebra.lexicographic([first, effort], resolution=[1.0, 1.0])
+
+
+def test_each_member_of_a_population_has_its_own_reward() -> None:
+    e = batch(B=4).replace(member=torch.tensor([0, 1, 1, 0]))
+    value = algebra.PerMember([progress, effort])(e)
+    assert torch.allclose(value[[0, 3]], progress(e)[[0, 3]]) and torch.allclose(value[[1, 2]], effort(e)[[1, 2]])
+
+
+def test_roles_and_names_are_copies() -> None:
+    gold = progress.named("gold progress").with_role("gold")
+    assert (gold.name, gold.role, progress.name, progress.role) == ("gold progress", "gold", "progress", "train")
+    with pytest.raises(BadInput, match="train, watch or gold"):
+        progress.with_role("silver")  # type: ignore[arg-type]

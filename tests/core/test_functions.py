@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from plaudit.core.check import check
+from plaudit.core.episodes import Episodes
+from plaudit.core.errors import BadInput, PlauditError
+from plaudit.core.functions import EnvReward, reward
+from plaudit.core.limits import TimedOut, call_within
+from plaudit.core.score import Score
+from plaudit.core.targets import load_target
+
+
+def batch(lengths: tuple[int, ...] = (4, 7, 2), D: int = 3, seed: int = 0) -> Episodes:
+    g = torch.Generator().manual_seed(seed)
+    r = lambda *s: torch.randn(*s, generator=g)  # noqa: E731
+    return Episodes.cat([Episodes.of_steps(obs=r(n, D), action=r(n, 1), next_obs=r(n, D), env_reward=r(n))
+                         for n in lengths])
+
+
+def all_unknown(score: Score) -> bool:
+    return not bool(score.known[score.mask].any())
+
+
+def norm_of(e: Episodes) -> Tensor:
+    return torch.where(e.mask, e.obs.norm(dim=-1), 0.0)  # type: ignore[union-attr]
+
+
+WAYS: dict[str, tuple[Any, bool, str]] = {
+    "torch, batched": (lambda obs: torch.linalg.norm(obs, dim=-1), True, "torch"),
+    "numpy, batched": (lambda obs: np.linalg.norm(obs, axis=-1), True, "numpy"),
+    "numpy, one transition": (lambda obs: np.linalg.norm(obs), False, "numpy"),
+    "python, one transition": (lambda obs: float(sum(x * x for x in obs)) ** 0.5, False, "numpy"),
+    "torch, one transition": (lambda obs: torch.dot(obs, obs).sqrt(), False, "torch"),
+    "an if, one transition": (lambda obs: np.linalg.norm(obs) if obs[0] > 0 else (obs**2).sum() ** 0.5, False, "numpy"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_write_a_norm_gives_the_same_numbers(way: str) -> None:
+    fn, vectorised, backend = WAYS[way]
+    r, e = reward(fn, name="norm"), batch()
+    assert torch.allclose(r(e).float(), norm_of(e), atol=1e-5)
+    assert r.mode is not None and (r.mode.vectorised, r.mode.backend) == (vectorised, backend)
+    assert ("to vectorise" in r.how) == (not vectorised)
+
+
+@pytest.mark.parametrize("D", [1, 2, 5, 6, 7])
+@pytest.mark.parametrize("N", [1, 2, 5, 6, 7])
+def test_a_batch_as_long_as_the_features_is_not_mistaken(D: int, N: int) -> None:
+    """A function that returns one number per feature looks right only where N equals D."""
+    e = batch((N,), D=D)
+    score = reward(lambda obs: obs.sum(0) if obs.ndim == 2 else obs.sum()).score(e)
+    assert torch.allclose(score.value, e.obs.sum(-1), atol=1e-5)  # type: ignore[union-attr]
+
+
+def test_a_function_that_normalises_over_the_batch_is_called_row_by_row() -> None:
+    r, e = reward(lambda obs: obs[..., 0] / (1 + np.abs(obs[..., 0]).max())), batch()
+    value = r(e)
+    assert r.mode is not None and not r.mode.vectorised and "mixes rows" in r.how
+    first = e.obs[..., 0]  # type: ignore[index]
+    assert torch.allclose(value.float(), torch.where(e.mask, first / (1 + first.abs()), 0.0), atol=1e-6)
+
+
+def test_a_dictionary_is_terms_and_a_pair_is_a_value_with_terms() -> None:
+    e = batch()
+    terms = reward(lambda obs, action: {"speed": obs[..., 0], "cost": -(action**2).sum(-1)},
+                   terms={"speed": 2.0, "cost": 0.5})
+    score = terms.score(e)
+    assert torch.allclose(score.value, 2 * score.terms["speed"] + 0.5 * score.terms["cost"])
+    pair = reward(lambda obs: (obs[..., 0].clip(max=0), {"raw": obs[..., 0]})).score(e)
+    assert set(pair.terms) == {"raw"} and float(pair.value.max()) <= 0
+    assert all_unknown(reward(lambda obs: {"a": obs[..., 0]}, terms=["a", "b"]).score(e))
+
+
+def test_none_is_unknown_and_not_zero() -> None:
+    def judge(obs: np.ndarray) -> float | None:
+        return None if obs[0] > 0 else 1.0
+
+    score, e = reward(judge).score(batch()), batch()
+    positive = (e.obs[..., 0] > 0) & e.mask  # type: ignore[index]
+    assert torch.equal(~score.known, positive)
+    assert score.counts() == {"the function returned None": int(positive.sum())}
+
+
+def test_values_outside_the_declared_range_are_unknown() -> None:
+    score = reward(lambda obs: obs[..., 0] * 0 + 3.0, range=(0, 1)).score(batch())
+    assert all_unknown(score) and "declared range [0, 1]" in next(iter(score.counts()))
+
+
+@pytest.mark.parametrize("answer", ["text", object(), np.array([1 + 2j])])
+def test_answers_that_are_no_numbers_are_refused(answer: object) -> None:
+    score = reward(lambda obs: answer).score(batch())
+    assert all_unknown(score)
+
+
+def test_a_function_that_asks_for_no_field_is_told_the_right_name() -> None:
+    with pytest.raises(BadInput, match="rename it to 'obs'"):
+        reward(lambda state: state)
+    with pytest.raises(BadInput, match="rename it to 'next_obs'"):
+        reward(lambda obs, nxt_obs: obs)
+
+
+def test_the_function_cannot_change_the_episodes() -> None:
+    def vandal(obs: np.ndarray) -> np.ndarray:
+        obs[...] = 0
+        return obs.sum(-1)
+
+    e = batch()
+    before = e.obs.clone()  # type: ignore[union-attr]
+    reward(vandal)(e)
+    assert torch.equal(e.obs, before)  # type: ignore[arg-type]
+
+
+def test_a_hanging_function_is_unknown_within_its_limit() -> None:
+    def hang(obs: Tensor) -> Tensor:
+        while True:
+            time.sleep(0.01)
+
+    start = time.monotonic()
+    score = reward(hang, time_limit_s=0.2).score(batch())
+    assert time.monotonic() - start < 2 and all_unknown(score)
+    assert "did not answer within 0.2 s" in next(iter(score.counts()))
+
+
+def test_a_limit_works_outside_the_main_thread_too() -> None:
+    import threading
+
+    caught: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            call_within(0.1, lambda: time.sleep(5))
+        except TimedOut as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(2)
+    assert caught
+
+
+def test_prefix_and_episode_functions_read_whole_episodes() -> None:
+    e = batch()
+    prefix = reward(lambda obs: obs[..., 0].cumsum(-1), time="prefix")
+    assert torch.allclose(prefix(e), torch.where(e.mask, e.obs[..., 0].cumsum(-1), 0.0), atol=1e-5)  # type: ignore[index]
+    final = reward(lambda obs: float(obs[:, 0].max()), time="episode")(e)
+    assert [int(i) for i in final.ne(0).nonzero()[:, 1]] == [n - 1 for n in e.lengths.tolist()]
+
+
+def test_streaming_restarts_the_rows_that_ended() -> None:
+    prefix, e = reward(lambda obs: obs[..., 0].cumsum(-1), time="prefix"), batch((4, 4))
+    carry = prefix.start(2)
+    _, carry = prefix.stream(e.steps(0, 1), carry)
+    carry = prefix.restart(carry, torch.tensor([True, False]))
+    score, _ = prefix.stream(e.steps(1, 2), carry)
+    first = e.obs[..., 0]  # type: ignore[index]
+    assert torch.allclose(score.value[:, 0], torch.stack([first[0, 1], first[1, 0] + first[1, 1]]))
+
+
+def test_the_environments_own_reward_has_its_reported_terms() -> None:
+    e = batch()
+    e = e.replace(info={"reward_ctrl": e.env_reward * 0.25, "reward_forward": e.env_reward * 0.75, "x": e.env_reward})
+    score = EnvReward().score(e)
+    assert set(score.terms) == {"ctrl", "forward"}
+    assert torch.allclose(sum(score.terms.values()), score.value)  # type: ignore[arg-type]
+    assert all_unknown(EnvReward().score(e.replace(env_reward=None)))
+
+
+def test_dictionary_observations_reach_the_function_as_dictionaries() -> None:
+    T = 6
+    e = Episodes.of_steps(obs={"pos": torch.randn(T, 2), "goal": torch.randn(T, 2)}, action=torch.zeros(T),
+                          next_obs={"pos": torch.randn(T, 2), "goal": torch.randn(T, 2)})
+    r = reward(lambda next_obs: -np.linalg.norm(next_obs["pos"] - next_obs["goal"], axis=-1))
+    assert torch.allclose(r(e)[0], -(e.next_obs["pos"] - e.next_obs["goal"]).norm(dim=-1)[0], atol=1e-5)  # type: ignore[index, union-attr]
+
+
+# --- plaudit.check ---------------------------------------------------------------------------------------------
+
+
+def test_a_healthy_reward_keeps_every_promise() -> None:
+    report = check(lambda obs, action: -(obs**2).sum(-1) - 0.1 * (action**2).sum(-1), batch())
+    assert report, str(report)
+
+
+def _noisy(obs: Tensor) -> Tensor:
+    return obs[..., 0] + torch.rand(())
+
+
+def _writes(obs: np.ndarray) -> np.ndarray:
+    obs[..., 0] = 0
+    return obs[..., 1]
+
+
+def _future(obs: Tensor) -> Tensor:
+    return obs[:, 0].flip(0).cumsum(0).flip(0)
+
+
+BROKEN = {
+    "answer": reward(lambda obs: obs),
+    "deterministic": reward(_noisy),
+    "inputs unchanged": reward(_writes),
+    "batch size": reward(lambda obs: obs[..., 0] - obs[..., 0].mean(), vectorised=True, backend="torch"),
+    "reads no future": reward(_future, time="prefix"),
+    "extreme inputs": reward(lambda obs: (obs[..., 0] * 20).exp(), backend="torch"),
+}
+
+
+@pytest.mark.parametrize("promise", BROKEN)
+def test_check_names_the_promise_that_is_broken(promise: str) -> None:
+    report = check(BROKEN[promise], batch())
+    assert report[promise].status in ("fail", "note"), str(report)
+    if promise != "extreme inputs":
+        with pytest.raises(PlauditError, match=promise):
+            report.raise_if_failed()
+
+
+# --- targets -----------------------------------------------------------------------------------------------------
+
+
+def test_a_target_is_loaded_and_mistakes_are_told(tmp_path: Any) -> None:
+    file = tmp_path / "rewards.py"
+    file.write_text("def speed(obs):\n    return obs[..., 0]\n")
+    target = load_target(f"{file}:speed")
+    assert target.thing.__name__ == "speed" and target.sha256 is not None
+    for text, match in ((f"{file}:sped", "did you mean speed"),
+                        (f"{tmp_path}/reward.py:speed", "did you mean .*rewards.py"),
+                        ("no colon", "file.py:name"), ("no_such_module:x", "a module that imports")):
+        with pytest.raises(BadInput, match=match):
+            load_target(text)
+    (tmp_path / "bad.py").write_text("x = 1\nraise ValueError('oops')\n")
+    with pytest.raises(BadInput, match=r"oops \(line 2\)"):
+        load_target(f"{tmp_path}/bad.py:x")
