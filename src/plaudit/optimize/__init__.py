@@ -1,3 +1,36 @@
-"""From reward to policy: exact planning where the world is written out, learners and searches elsewhere."""
+"""From reward to policy: exact planning where the world is written out, learners and searches elsewhere.
+
+Example:
+    >>> from plaudit.optimize import PPOConfig, train
+    >>> trained = train("ppo", "CartPole-v1", steps=1024, progress=False, config=PPOConfig(lr=3e-4))
+    >>> trained.evaluate(episodes=2).shape
+    torch.Size([1, 2])
+"""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plaudit.optimize.rl.callbacks import Callback as Callback
+    from plaudit.optimize.rl.callbacks import EvalCallback as EvalCallback
+    from plaudit.optimize.rl.dqn import DQNConfig as DQNConfig
+    from plaudit.optimize.rl.logging import read_log as read_log
+    from plaudit.optimize.rl.ppo import PPOConfig as PPOConfig
+    from plaudit.optimize.rl.sac import SACConfig as SACConfig
+    from plaudit.optimize.rl.train import train as train
+    from plaudit.optimize.rl.trained import Trained as Trained
+
+_HOME = {"Callback": "callbacks", "EvalCallback": "callbacks", "DQNConfig": "dqn", "PPOConfig": "ppo",
+         "SACConfig": "sac", "Trained": "trained", "read_log": "logging", "train": "train"}
+
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'plaudit.optimize' has no attribute {name!r}; it has {', '.join(_HOME)}")
+    value = getattr(importlib.import_module(f"plaudit.optimize.rl.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,264 @@
+"""Proximal policy optimisation (Schulman et al. 2017) for a population."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from plaudit.core.errors import BadInput
+from plaudit.core.normalise import RunningMoments
+from plaudit.core.seeds import Seeds
+from plaudit.core.tree import Tree, tree_map
+from plaudit.optimize.rl.collect import Collector, Rollout
+from plaudit.optimize.rl.heads import Categorical, Gaussian
+from plaudit.optimize.rl.learner import Actor, Learner, Metrics
+from plaudit.optimize.rl.losses import (
+    approximate_kl,
+    gae,
+    normalise_advantage,
+    ppo_clip_loss,
+    value_loss,
+    weighted_mean,
+)
+from plaudit.optimize.rl.networks import Activation, PopulationMLP
+from plaudit.optimize.rl.optimiser import PerMember, PopulationAdam, per_member
+from plaudit.tasks.base import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """Options of PPO. Those typed `float | Sequence[float]` take one number, or one for each member.
+
+    Example:
+        >>> PPOConfig(lr=(1e-3, 3e-4)).lr
+        (0.001, 0.0003)
+    """
+
+    num_envs: int = 8
+    """Environments of each member."""
+    rollout: int = 128
+    """Steps of each environment between two updates."""
+    epochs: int = 4
+    """How often the data of a rollout is gone through."""
+    minibatches: int = 4
+    """Into how many parts it is cut each time."""
+    lr: PerMember = 1e-3
+    """Step size of Adam."""
+    anneal_lr: bool = True
+    """Whether the step size falls linearly to 0."""
+    discount: PerMember = 0.99
+    """The discount."""
+    gae_lambda: PerMember = 0.95
+    """The lambda of the advantage estimates."""
+    clip: PerMember = 0.2
+    """How far the ratio of probabilities may move from 1."""
+    entropy_coef: PerMember = 0.01
+    """The weight of the entropy bonus."""
+    value_coef: PerMember = 0.5
+    """The weight of the squared error of the values."""
+    max_grad_norm: PerMember = 0.5
+    """The largest norm of each member's gradient."""
+    target_kl: float | None = None
+    """A member stops its update where its KL divergence exceeds 1.5 times this (nats)."""
+    clip_value: float | None = None
+    """How far a value may move in one update before its loss stops caring (None: freely)."""
+    normalise_advantage: bool = True
+    """Whether advantages are standardised in each minibatch of each member."""
+    normalise_obs: bool = False
+    """Whether observations are standardised by running moments; the first rollout only measures them."""
+    scale_reward: bool = False
+    """Whether rewards are divided by the running standard deviation of their discounted sums."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers of policy and value."""
+    activation: Activation = "tanh"
+    """What lies between the layers."""
+    layer_norm: bool = False
+    """Whether hidden layers are normalised."""
+    log_std: float = 0.0
+    """Initial log standard deviation of continuous actions, in units of half the action range."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "rollout", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"config.{name}", expected="an integer >= 1", received=getattr(self, name))
+        if self.minibatches > self.num_envs * self.rollout:
+            raise BadInput("config.minibatches", received=self.minibatches,
+                           expected=f"at most num_envs * rollout = {self.num_envs * self.rollout}")
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A rollout ready to learn from; tensors [P, M, ...], M = N * T, in one matrix so that a shuffle is one gather."""
+
+    x: Tensor
+    raw: Tensor
+    log_prob: Tensor
+    advantage: Tensor
+    target: Tensor
+    value: Tensor
+    weight: Tensor | None
+
+    def packed(self) -> Tensor:
+        columns = [self.log_prob, self.advantage, self.target, self.value]
+        columns += [] if self.weight is None else [self.weight]
+        return torch.cat([self.x, self.raw.to(torch.float32), torch.stack(columns, -1)], -1)
+
+    def unpack(self, block: Tensor) -> _Data:
+        D, K = self.x.shape[-1], self.raw.shape[-1]
+        log_prob, advantage, target, value, *weight = block[..., D + K:].unbind(-1)
+        return _Data(block[..., :D], block[..., D:D + K], log_prob, advantage, target, value,
+                     weight[0] if weight else None)
+
+
+class PPO(Learner):
+    """PPO with separate policy and value networks; see `PPOConfig`."""
+
+    config: PPOConfig
+
+    def __init__(self, config: PPOConfig, task: Task, *, seeds: Sequence[Seeds], device: str = "cpu") -> None:
+        super().__init__(config, task, seeds=seeds, device=device)
+        choices, K = self.action_map.choices, self.action_map.actions
+        head = Categorical(choices) if choices is not None else Gaussian(K)
+        shared: dict[str, Any] = {"generators": self.init_generators, "activation": config.activation,
+                                  "layer_norm": config.layer_norm, "device": device}
+        free = 0 if choices is not None else K
+        net = PopulationMLP((self.encoder.size, *config.hidden, head.outputs - free), output_gain=0.01,
+                            free_outputs=free, free_value=config.log_std, **shared)
+        self.critic = PopulationMLP((self.encoder.size, *config.hidden, 1), **shared)
+        moments = RunningMoments(self.encoder.size, population=self.P, device=device) if config.normalise_obs else None
+        self.actor = Actor(encoder=self.encoder, net=net, head=head, action_map=self.action_map, moments=moments)
+        self.return_moments = None
+        if config.scale_reward:
+            self.return_moments = RunningMoments(1, population=self.P, clip=float("inf"), device=device)
+        self.adam = PopulationAdam([net.flat, self.critic.flat])
+        self.discounted = torch.zeros(self.P, self.N, dtype=torch.float64, device=device)
+        """The discounted sum of rewards of each row so far, for the scale of rewards."""
+        self.measured = torch.zeros((), dtype=torch.bool)
+        """Whether the observations have been measured."""
+        for name in ("lr", "discount", "gae_lambda", "clip", "entropy_coef", "value_coef", "max_grad_norm"):
+            high = 1.0 if name in ("discount", "gae_lambda") else float("inf")
+            setattr(self, name, per_member(f"config.{name}", getattr(config, name), self.P, device=device, high=high))
+
+    lr: Tensor
+    discount: Tensor
+    gae_lambda: Tensor
+    clip: Tensor
+    entropy_coef: Tensor
+    value_coef: Tensor
+    max_grad_norm: Tensor
+
+    @property
+    def steps_per_iteration(self) -> int:
+        return self.config.num_envs * self.config.rollout
+
+    def parts(self) -> Mapping[str, Any]:
+        parts = {"critic": self.critic.flat, "adam": self.adam, "discounted": self.discounted,
+                 "measured": self.measured}
+        return parts if self.return_moments is None else {**parts, "return_moments": self.return_moments}
+
+    def iterate(self, collector: Collector, *, progress: float) -> Metrics:
+        rollout = self._collect(collector)
+        if self.actor.moments is not None and not self.measured:
+            self._measure(rollout)
+            self.measured.fill_(True)
+            return {}
+        data = self._prepare(rollout)
+        lr = self.lr * (1 - progress) if self.config.anneal_lr else self.lr
+        metrics = self._update(data, lr)
+        if self.actor.moments is not None:
+            self._measure(rollout)
+        return metrics
+
+    @torch.no_grad()
+    def _collect(self, collector: Collector) -> Rollout:
+        actor = self.actor
+        noise_T = actor.head.noise(self.noise, self.config.rollout, self.N).unbind(1)
+
+        def act(obs: Tree, t: int) -> tuple[Tensor, dict[str, Tensor]]:
+            out = actor.net(actor.encode(obs))
+            raw = actor.head.sample(out, noise_T[t])
+            return actor.to_env(raw), {"raw": raw.flatten(0, 1), "out": out.flatten(0, 1)}
+
+        return collector.collect(self.config.rollout, act)
+
+    def _measure(self, rollout: Rollout) -> None:
+        flat = tree_map(lambda x: x.reshape(-1, *x.shape[2:]), rollout.episodes.obs)
+        assert self.actor.moments is not None
+        self.actor.moments.update(self.encoder(flat).reshape(self.P, -1, self.encoder.size))
+
+    @torch.no_grad()
+    def _prepare(self, rollout: Rollout) -> _Data:
+        e, T = rollout.episodes, self.config.rollout
+        grid = lambda x: x.reshape(self.P, self.N, T)  # noqa: E731
+        known = None if rollout.score.all_known else grid(rollout.score.known)
+        x = self.actor.encode_steps(e.obs)
+        value = self.critic(x).view(self.P, self.N, T)
+        if bool(e.truncated.any()):
+            next_value = self.critic(self.actor.encode_steps(e.next_obs)).view(self.P, self.N, T)
+        else:
+            last = self.critic(self.actor.encode(tree_map(lambda leaf: leaf[:, -1], e.next_obs)))
+            next_value = torch.cat([value[..., 1:], last], -1)
+        reward = self._scaled(grid(rollout.score.value).to(value.dtype), grid(e.terminated | e.truncated), known)
+        advantage = gae(reward=reward, value=value, next_value=next_value, terminated=grid(e.terminated),
+                        truncated=grid(e.truncated), discount=self.discount.view(-1, 1, 1),
+                        gae_lambda=self.gae_lambda.view(-1, 1, 1), known=known)
+        flat = lambda x: x.reshape(self.P, self.N * T, *x.shape[3:])  # noqa: E731
+        raw, out = (flat(rollout.extras[k].unflatten(0, (self.P, self.N))) for k in ("raw", "out"))
+        log_prob, _ = self.actor.head.log_prob_and_entropy(out, raw)
+        return _Data(x, raw, log_prob, flat(advantage), flat(advantage + value), flat(value),
+                     None if known is None else flat(known).to(value.dtype))
+
+    def _scaled(self, reward: Float[Tensor, "P N T"], done: Tensor, known: Tensor | None) -> Float[Tensor, "P N T"]:
+        """Rewards over the running standard deviation of their discounted sums, which begin anew with each episode."""
+        if self.return_moments is None:
+            return reward
+        seen = reward.double() if known is None else torch.where(known, reward, 0.0).double()
+        discount, total, sums = self.discount.double().unsqueeze(-1), self.discounted, []
+        for r, ended in zip(seen.unbind(-1), done.unbind(-1), strict=True):
+            total = total * discount + r
+            sums.append(total)
+            total = torch.where(ended, 0.0, total)
+        self.discounted.copy_(total)
+        column = lambda x: x.reshape(self.P, -1, 1)  # noqa: E731
+        self.return_moments.update(column(torch.stack(sums, -1)), mask=None if known is None else known.flatten(1))
+        return self.return_moments.normalise(column(reward), centre=False).reshape(reward.shape)
+
+    def _update(self, data: _Data, lr: Float[Tensor, "P"]) -> Metrics:
+        M, count = data.x.shape[1], self.config.minibatches
+        packed = data.packed().flatten(0, 1)
+        offset = torch.arange(self.P, device=self.device).view(-1, 1) * M
+        active = torch.ones(self.P, dtype=torch.bool, device=self.device) if self.config.target_kl else None
+        totals: list[Tensor] = []
+        for order in self.noise.permutations(self.config.epochs, M).unbind(1):
+            shuffled = packed[(order + offset).flatten()].view(self.P, M, -1)
+            for block in shuffled.tensor_split(count, 1):
+                loss, numbers = self._loss(data.unpack(block))
+                if active is not None and self.config.target_kl:
+                    active = active & (numbers[3] <= 1.5 * self.config.target_kl)
+                loss.sum().backward()
+                norm = self.adam.step(lr=lr, max_norm=self.max_grad_norm, active=active)
+                totals.append(torch.stack([*numbers, norm]))
+        names = ("loss/policy", "loss/value", "policy/entropy", "policy/kl", "policy/clipped", "grad/norm")
+        metrics = dict(zip(names, torch.stack(totals).mean(0), strict=True))
+        unexplained = (data.target - data.value).var(-1) / data.target.var(-1).clamp(min=1e-12)
+        return {**metrics, "value/explained": 1 - unexplained, "lr": lr}
+
+    def _loss(self, d: _Data) -> tuple[Float[Tensor, "P"], list[Tensor]]:
+        out, value = self.actor.net(d.x), self.critic(d.x).squeeze(-1)
+        log_prob, entropy = self.actor.head.log_prob_and_entropy(out, d.raw)
+        log_ratio, clip = log_prob - d.log_prob, self.clip.unsqueeze(-1)
+        advantage = normalise_advantage(d.advantage, d.weight) if self.config.normalise_advantage else d.advantage
+        policy = weighted_mean(ppo_clip_loss(log_ratio, advantage, clip), d.weight)
+        error = weighted_mean(value_loss(value, d.target, old_value=d.value, clip=self.config.clip_value), d.weight)
+        bonus = weighted_mean(entropy, d.weight)
+        loss = policy + 0.5 * self.value_coef * error - self.entropy_coef * bonus
+        with torch.no_grad():
+            ratio = log_ratio.detach()
+            kl = weighted_mean(approximate_kl(ratio), d.weight)
+            clipped = weighted_mean(((ratio.exp() - 1).abs() > clip).to(ratio.dtype), d.weight)
+        return loss, [policy.detach(), error.detach(), bonus.detach(), kl, clipped]
