@@ -378,12 +378,12 @@ class PerMember(Node):
         self.range = (min(p.range[0] for p in rewards), max(p.range[1] for p in rewards))
 
     def evaluate(self, episodes: Episodes) -> Score:
-        if episodes.member is None:
-            raise BadInput("episodes.member", expected="the index of each row's member", received=None)
+        """Scores each row once, by its own member (`combine` would score every row by every member)."""
+        member = self._member(episodes)
         value = torch.zeros(episodes.mask.shape, device=episodes.device)
         why: dict[str, Tensor] = {}
         for index, part in enumerate(self.parts):
-            rows = (episodes.member == index).nonzero(as_tuple=True)[0]
+            rows = (member == index).nonzero(as_tuple=True)[0]
             if len(rows):
                 score = part.score(episodes[rows])
                 value[rows] = score.value.to(value.dtype)
@@ -391,11 +391,17 @@ class PerMember(Node):
                     why.setdefault(reason, torch.zeros_like(episodes.mask))[rows] = mask
         return Score.of(value, mask=episodes.mask, why=why)
 
-    def stream(self, step: Episodes, carry: Carry) -> tuple[Score, Carry]:
-        if self.needs.time != "step":
-            raise Unsupported("a population of rewards that read the past cannot be streamed yet; "
-                              "score finished episodes")
-        return self.score(step), carry
+    def combine(self, scores: Sequence[Score], episodes: Episodes) -> Score:
+        member, rows = self._member(episodes), torch.arange(episodes.B, device=episodes.device)
+        mine = [(member == index).unsqueeze(1) for index in range(len(self.parts))]
+        why = _join_why(Score.of(s.value, mask=s.mask & own, why={r: m & own for r, m in s.why.items()})
+                        for s, own in zip(scores, mine, strict=True))
+        return Score.of(torch.stack([s.value for s in scores])[member, rows], mask=episodes.mask, why=why)
+
+    def _member(self, episodes: Episodes) -> Tensor:
+        if episodes.member is None:
+            raise BadInput("episodes.member", expected="the index of each row's member", received=None)
+        return episodes.member
 
 
 # --- helpers -----------------------------------------------------------------------------------------

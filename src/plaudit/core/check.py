@@ -152,7 +152,7 @@ def _rows_alone(reward: Reward, episodes: Episodes) -> Iterator[Checked]:
     order = torch.arange(episodes.B - 1, -1, -1)
     back = reward.score(episodes[order])
     yield _verdict("row order", _gap_of(whole.value[order], back.value), "the order of the rows does not matter",
-                   "reversing the rows changes values by {gap:.3g}; a row may read only itself, or declare across='batch'")
+                   "reversing the rows changes values by {gap:.3g}; read one row only, or declare across='batch'")
     alone = torch.cat([reward.score(episodes[b]).value for b in range(min(episodes.B, 4))])
     yield _verdict("batch size", _gap_of(whole.value[: len(alone)], alone), "a row alone scores as in company",
                    "a row alone scores otherwise by {gap:.3g}; do not normalise over the batch inside a reward")

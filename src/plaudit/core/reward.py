@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from jaxtyping import Float
 from torch import Tensor
@@ -159,12 +159,12 @@ class Reward(ABC):
         out.name = name
         return out
 
-    def with_role(self, role: Role) -> Reward:
+    def with_role(self, role: Role | str) -> Reward:
         """The same reward as `train`, `watch` or `gold`."""
         if role not in ("train", "watch", "gold"):
             raise BadInput("role", expected="train, watch or gold", received=role)
         out = copy.copy(self)
-        out.role = role
+        out.role = cast("Role", role)
         return out
 
     def __repr__(self) -> str:
