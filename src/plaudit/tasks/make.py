@@ -13,7 +13,7 @@ from plaudit.tasks.base import Task
 from plaudit.tasks.classic import CLASSIC
 
 
-def make(env: str | Task | Callable[..., Any], *, native: bool = True, **kwargs: Any) -> Task:
+def make(env: Any, *, native: bool = True, **kwargs: Any) -> Task:
     """A Task from a Gymnasium id, a Gymnasium environment class or factory, or a Task (returned as it is).
 
     Args:
