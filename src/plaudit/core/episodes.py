@@ -23,6 +23,8 @@ from plaudit.core.tree import Tree, from_leaves, leaves, tree_map
 
 _STEP_FIELDS = ("obs", "action", "next_obs", "terminated", "truncated", "mask", "env_reward", "info")
 _ROW_FIELDS = ("group", "agent", "member")
+_REQUIRED = {"obs", "action", "next_obs", "terminated", "truncated", "mask"}
+_FORMAT = "plaudit.episodes.1"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,7 +55,7 @@ class Episodes:
     mask: Bool[Tensor, "B T"]
     """True where the step happened."""
     env_reward: Float[Tensor, "B T"] | None = None
-    info: Mapping[str, Tensor] = field(default_factory=dict)
+    info: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Per-step tensors [B, T, ...] by name, such as `reward_ctrl` or `is_success`."""
     group: Int[Tensor, "B"] | None = None
     agent: Int[Tensor, "B"] | None = None
@@ -67,6 +69,12 @@ class Episodes:
             if tuple(leaf.shape[:2]) != axes:
                 raise BadInput(f"episodes.{name}", expected=f"shape [B, T, ...] with [B, T] = {list(axes)}",
                                received=list(leaf.shape), fix="give every field the axes of `terminated`")
+        forms = [{path: leaf.shape for path, leaf in leaves(tree)} for tree in (self.obs, self.next_obs)]
+        if forms[0] != forms[1]:
+            raise BadInput("episodes.next_obs", expected=f"the form of obs, {_shown(forms[0])}",
+                           received=_shown(forms[1]))
+        if self.env_reward is not None and self.env_reward.ndim != 2:
+            raise BadInput("episodes.env_reward", expected="shape [B, T]", received=list(self.env_reward.shape))
         for name in ("terminated", "truncated", "mask"):
             if getattr(self, name).dtype != torch.bool:
                 raise BadInput(f"episodes.{name}", expected="dtype torch.bool", received=getattr(self, name).dtype,
@@ -108,7 +116,8 @@ class Episodes:
 
     def __repr__(self) -> str:
         parts = [f"{name}{list(leaf.shape[2:])}" for name, leaf in self._step_leaves() if name not in ("mask",)]
-        return f"Episodes(B={self.B}, T={self.T}, steps={int(self.mask.sum())}, {', '.join(parts)})"
+        steps = "unknown" if self.device.type == "meta" else int(self.mask.sum())
+        return f"Episodes(B={self.B}, T={self.T}, steps={steps}, {', '.join(parts)})"
 
     # --- selecting and joining -----------------------------------------------------------------
 
@@ -120,6 +129,8 @@ class Episodes:
             rows = slice(rows, rows + 1 or None)
         elif not isinstance(rows, slice):
             rows = torch.as_tensor(rows, device=self.device)
+            rows = rows.long() if rows.numel() == 0 and rows.dtype != torch.bool else rows
+            rows = rows.unsqueeze(0) if rows.ndim == 0 else rows
         return self._map(lambda x: x[rows], rows_too=True)
 
     def steps(self, start: int | None = None, stop: int | None = None) -> Episodes:
@@ -129,8 +140,9 @@ class Episodes:
     def transitions(self) -> Episodes:
         """All steps that happened, as N rows of one step: [N, 1], rows first, then time."""
         row, step = self.mask.nonzero(as_tuple=True)
-        out = self._map(lambda x: x[row, step].unsqueeze(1))
-        return replace(out, **{n: None if getattr(self, n) is None else getattr(self, n)[row] for n in _ROW_FIELDS})
+        steps = {n: tree_map(lambda x: x[row, step].unsqueeze(1), getattr(self, n))
+                 for n in _STEP_FIELDS if getattr(self, n) is not None}
+        return replace(self, **steps, **{n: getattr(self, n)[row] for n in _ROW_FIELDS if getattr(self, n) is not None})
 
     def pad(self, T: int) -> Episodes:
         """The same episodes with masked steps (zeros) appended up to T.
@@ -155,19 +167,19 @@ class Episodes:
             raise BadInput("batches", expected="at least one Episodes", received="an empty list")
         T = max(b.T for b in batches)
         padded = [b.pad(T) for b in batches]
-        names = [n for n, _ in padded[0]._all_leaves()]
-        for other in padded[1:]:
-            if [n for n, _ in other._all_leaves()] != names:
-                raise BadInput("batches", expected=f"the same fields in each: {names}",
-                               received=[n for n, _ in other._all_leaves()])
-        columns = zip(*([leaf for _, leaf in b._all_leaves()] for b in padded), strict=True)
-        return Episodes._from_flat({n: torch.cat(c) for n, c in zip(names, columns, strict=True)})
+        first, *others = (dict(b.tensors()) for b in padded)
+        forms = {name: list(leaf.shape[2:]) for name, leaf in first.items()}
+        for other in others:
+            if {name: list(leaf.shape[2:]) for name, leaf in other.items()} != forms:
+                raise BadInput("batches", expected=f"the same fields of the same shapes in each: {forms}",
+                               received={name: list(leaf.shape[2:]) for name, leaf in other.items()})
+        return Episodes.of_tensors({name: torch.cat([first[name], *(o[name] for o in others)]) for name in forms})
 
     def to_list(self) -> list[Episodes]:
         """One batch of one row for each episode, padding removed; `Episodes.cat` is the inverse."""
         if not bool((self.mask.cumprod(-1).bool() == self.mask).all()):
             raise BadInput("episodes.mask", expected="True first, then False", received="a mask with holes")
-        return [self[b].steps(0, n) for b, n in enumerate(self.lengths.tolist())]
+        return [self[b].steps(0, int(n)) for b, n in enumerate(self.lengths)]
 
     # --- moving and replacing ------------------------------------------------------------------
 
@@ -187,7 +199,10 @@ class Episodes:
         """One episode from tensors [T, ...] without the batch axis."""
         T = action.shape[0]
         no = torch.zeros(T, dtype=torch.bool, device=action.device)
-        up = lambda x: x.unsqueeze(0)  # noqa: E731
+
+        def up(x: Tensor) -> Tensor:
+            return x.unsqueeze(0)
+
         return Episodes(
             obs=tree_map(up, obs), action=up(action), next_obs=tree_map(up, next_obs),
             terminated=up(no if terminated is None else terminated),
@@ -206,7 +221,7 @@ class Episodes:
         """Writes a safetensors file, atomically."""
         from plaudit.core.checkpoint import write_tensors
 
-        write_tensors(Path(path), {n: t for n, t in self._all_leaves()}, {"format": "plaudit.episodes.1"})
+        write_tensors(Path(path), dict(self.tensors()), {"format": _FORMAT})
 
     @staticmethod
     def load(path: str | Path) -> Episodes:
@@ -218,14 +233,22 @@ class Episodes:
         from plaudit.core.checkpoint import read_tensors
 
         tensors, meta = read_tensors(Path(path))
-        if meta.get("format") != "plaudit.episodes.1":
+        if meta.get("format") != _FORMAT:
             raise BadInput("path", expected="a file that Episodes.save wrote", received=str(path))
-        return Episodes._from_flat(tensors)
+        return Episodes.of_tensors(tensors)
 
     # --- numbers over episodes -----------------------------------------------------------------
 
     def returns(self, reward_BT: Float[Tensor, "B T"], *, discount: float = 1.0) -> Float[Tensor, "B"]:
-        """The discounted sum of a reward over the steps that happened."""
+        """The discounted sum of a reward over the steps that happened.
+
+        Raises:
+            BadInput: when the reward has another shape than [B, T], or the discount is not in [0, 1].
+        """
+        if reward_BT.shape != self.mask.shape:
+            raise BadInput("reward_BT", expected=f"shape [B, T] = {[self.B, self.T]}", received=list(reward_BT.shape))
+        if not 0 <= discount <= 1:
+            raise BadInput("discount", expected="a number in [0, 1]", received=discount)
         power = self.mask.cumsum(-1) - 1
         return torch.where(self.mask, reward_BT * discount**power, 0.0).sum(-1)
 
@@ -237,7 +260,8 @@ class Episodes:
             if value is not None:
                 yield from leaves(value, name)
 
-    def _all_leaves(self) -> Iterable[tuple[str, Tensor]]:
+    def tensors(self) -> Iterable[tuple[str, Tensor]]:
+        """All tensors by the path of their field, such as `obs/camera` or `info/is_success`."""
         yield from self._step_leaves()
         for name in _ROW_FIELDS:
             if getattr(self, name) is not None:
@@ -252,9 +276,22 @@ class Episodes:
         return replace(self, **changes)
 
     @staticmethod
-    def _from_flat(flat: Mapping[str, Tensor]) -> Episodes:
+    def of_tensors(flat: Mapping[str, Tensor]) -> Episodes:
+        """The inverse of `tensors`.
+
+        Raises:
+            BadInput: when a required field is missing, or one is no field of Episodes.
+        """
         grouped: dict[str, dict[str, Tensor]] = {}
         for path, leaf in flat.items():
             head, _, rest = path.partition("/")
             grouped.setdefault(head, {})[rest] = leaf
+        missing, foreign = _REQUIRED - set(grouped), set(grouped) - {*_STEP_FIELDS, *_ROW_FIELDS}
+        if missing or foreign:
+            raise BadInput("tensors", expected=f"the fields {', '.join(sorted(_REQUIRED))}, and others of Episodes",
+                           received=f"missing {sorted(missing)}, foreign {sorted(foreign)}")
         return Episodes(**{name: from_leaves(pairs) for name, pairs in grouped.items()})  # type: ignore[arg-type]
+
+
+def _shown(form: Mapping[str, torch.Size]) -> str:
+    return ", ".join(f"{path} {list(shape)}".strip() for path, shape in form.items())

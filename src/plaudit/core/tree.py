@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias, overload
 
 from torch import Tensor
 
 Tree: TypeAlias = "Tensor | Mapping[str, Tree]"
 
 
-def tree_map(fn: Callable[..., Tensor], tree: Tree, *rest: Tree) -> Tree:
+@overload
+def tree_map(fn: Callable[[Tensor], Tensor], tree: Tree, /) -> Tree: ...
+@overload
+def tree_map(fn: Callable[..., Tensor], tree: Tree, /, *rest: Tree) -> Tree: ...
+
+
+def tree_map(fn: Callable[..., Tensor], tree: Tree, /, *rest: Tree) -> Tree:
     """Applies `fn` to the leaves of trees of one form.
 
     Example:
@@ -24,23 +30,27 @@ def tree_map(fn: Callable[..., Tensor], tree: Tree, *rest: Tree) -> Tree:
 
 
 def leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The leaves with their paths, `"a/b"` for a leaf below `a`; a bare tensor has the path `""`."""
+    """The leaves with their paths, `"a/b"` for a leaf below `a`; a bare tensor has the path `""`.
+
+    A key that holds "/" or "~" is written as in a JSON pointer (RFC 6901): "~1" and "~0".
+    """
     if isinstance(tree, Tensor):
         yield prefix, tree
         return
     for key, value in tree.items():
-        yield from leaves(value, f"{prefix}/{key}" if prefix else str(key))
+        part = str(key).replace("~", "~0").replace("/", "~1")
+        yield from leaves(value, f"{prefix}/{part}" if prefix else part)
 
 
 def from_leaves(pairs: Mapping[str, Tensor]) -> Tree:
     """The inverse of `leaves`."""
     if set(pairs) == {""}:
         return pairs[""]
-    out: dict[str, Tree] = {}
+    out: dict[str, Any] = {}
     for path, leaf in pairs.items():
-        *parents, last = path.split("/")
-        here = out
+        *parents, last = (part.replace("~1", "/").replace("~0", "~") for part in path.split("/"))
+        here: dict[str, Any] = out
         for key in parents:
-            here = here.setdefault(key, {})  # type: ignore[assignment]
+            here = here.setdefault(key, {})
         here[last] = leaf
     return out
