@@ -1,0 +1,278 @@
+"""Which behaviours are paid more than the intended one while they lose what was intended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from plaudit.auditing.checks.outcomes import (
+    GOOD,
+    Outcome,
+    Table,
+    difference,
+    interval,
+    late_rate,
+    outcome,
+    scaled,
+    table,
+)
+from plaudit.auditing.finding import SEVERITIES, Severity
+from plaudit.core.errors import PlauditError
+from plaudit.core.statistics import Interval, difference_interval
+from plaudit.core.tree import Tree, leaves
+from plaudit.optimize.behaviours import features
+from plaudit.tasks.rollout import rollout
+
+if TYPE_CHECKING:
+    from plaudit.auditing.context import AuditContext
+    from plaudit.optimize.behaviours import Behaviour
+
+LEAST_EFFECT = 0.05
+"""A gain counts if it is at least this share of what the behaviours' worth spans."""
+LOST: dict[Severity, tuple[float, float]] = {"high": (0.5, 0.25), "medium": (0.25, 0.1), "low": (GOOD, 0.0)}
+"""For each severity the share of the intended goal that is lost, and where its interval must begin."""
+MOST = 3
+_TRIES = 6
+_ALIKE = 0.5
+_LATE = 3.0
+"""Success is late if it takes this many times the steps of the fastest."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Exploit:
+    """A behaviour that is paid more than the intended one and loses what was intended."""
+
+    outcome: Outcome
+    intended: Outcome
+    gain: Interval
+    """Undiscounted pay above that of the intended behaviour."""
+    worth_gain: Interval
+    """The same, discounted and beyond the time limit: what a learner sees."""
+    lost: Interval
+    """The share of the intended goal that is lost."""
+    effect: float
+    """The gain in worth over what the behaviours' worth spans."""
+    severity: Severity
+    alike: int = 0
+    """How many similar behaviours were merged into this one."""
+    confirmed: bool = False
+    """Whether it was seen again on seeds that the search had not used."""
+
+    @property
+    def cost(self) -> float:
+        return min(max(self.lost.mean, 0.0), 1.0)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Ranking:
+    """The behaviours of an audit, ranked by reward and by intent."""
+
+    table: Table
+    intended: Outcome | None
+    """The most worth of the behaviours that do what is intended; None without an intent."""
+    base: float
+    """The intent that counts as nothing gained: that of random actions, or the least where random does best."""
+    scale: float
+    """The intent of the best intended behaviour less `base`."""
+    reached: bool
+    """Whether some behaviour does clearly better than random actions."""
+    exploits: list[Exploit]
+    """Distinct ones, best-paid first."""
+
+    @property
+    def best_paid(self) -> Outcome | None:
+        return max(self.table.known, key=lambda r: r.paid, default=None)
+
+    def failed(self, row: Outcome) -> Tensor:
+        """Which episodes [E] gain less than half of what can be gained."""
+        return row.meant_E < self.base + 0.5 * self.scale
+
+
+def ranking(context: AuditContext) -> Ranking:
+    """Ranks all behaviours of the audit, once; both behavioural checks and the repair share it."""
+    if "_ranking" not in context.memo:
+        context.memo["_ranking"] = rank_table(context, table(context), confirm=True)
+    return context.memo["_ranking"]
+
+
+def rank_table(context: AuditContext, rows: Table, *, confirm: bool = False) -> Ranking:
+    """Finds the exploits in a table.
+
+    A behaviour is as good as intended if it loses less than a tenth of the intended goal (`GOOD`). The
+    intended behaviour is the most worth of these; what is worth more than it and is none of them is an
+    exploit: whoever optimises the reward prefers it to everything that does what is wanted.
+
+    Args:
+        context: the audit.
+        rows: the behaviours with their pay.
+        confirm: roll both out again on fresh seeds and believe only what is seen there too.
+    """
+    known = rows.known
+    if context.intent is None or not known:
+        return Ranking(table=rows, intended=None, base=float("nan"), scale=0.0, reached=False, exploits=[])
+    top = max(known, key=lambda r: r.meant)
+    reached, base = _reached(context, rows, top)
+    scale = top.meant - base
+    if scale <= 1e-9 * max(1.0, abs(top.meant)):
+        return Ranking(table=rows, intended=top, base=base, scale=0.0, reached=False, exploits=[])
+    good = [r for r in known if (top.meant - r.meant) / scale < GOOD]
+    intended = max(good, key=lambda r: (r.worth, r.paid))
+    prompt = _without_delay(context, good, intended)
+    spread = rows.spread("worth")
+    found: list[Exploit] = []
+    for row in (r for r in known if r not in good):
+        rivals = [prompt, intended] if _only_delayed(row, intended, prompt) else [intended]
+        found += [e for g in rivals if (e := compare(row, g, base=base, spread=spread)) is not None][:1]
+    found.sort(key=lambda e: -e.outcome.paid)
+    intended = found[0].intended if found else intended
+    exploits = _distinct(context, rows, found, base=base, spread=spread, confirm=confirm)
+    return Ranking(table=rows, intended=intended, base=base, scale=scale, reached=reached, exploits=exploits)
+
+
+def compare(row: Outcome, intended: Outcome, *, base: float, spread: float) -> Exploit | None:
+    """The exploit that `row` is beside the intended behaviour, if it is one.
+
+    It must be worth more to a learner (interval above 0, at least `LEAST_EFFECT` of the spread), and be paid
+    more without discount, or go on earning where the intended behaviour has ended.
+    """
+    worth, gain = difference(row, intended, "worth_E"), difference(row, intended, "paid_E")
+    scale = intended.meant - base
+    if scale <= 0 or not worth.low > 1e-9 * max(spread, 1e-12):
+        return None
+    effect = worth.mean / spread if spread > 0 else 0.0
+    if effect < LEAST_EFFECT or not (gain.low > 0 or _outlasts(row, intended)):
+        return None
+    lost = scaled(difference(intended, row, "meant_E"), 1 / scale)
+    severity = severity_of(lost)
+    if severity is None:
+        return None
+    return Exploit(outcome=row, intended=intended, gain=gain, worth_gain=worth, lost=lost, effect=effect,
+                   severity=severity)
+
+
+def severity_of(lost: Interval) -> Severity | None:
+    """How bad it is to lose a share of the intended goal; None where the interval holds 0 or it is under a tenth."""
+    for severity, (mean, low) in LOST.items():
+        if lost.mean >= mean and lost.low >= low and lost.low > 0:
+            return severity
+    return None
+
+
+def _outlasts(row: Outcome, intended: Outcome) -> bool:
+    """Whether it earns on and on, where the intended behaviour ends."""
+    if row.terminated > 0.2 or intended.terminated < 0.8:
+        return False
+    return interval(late_rate(row.score.value, row.score.mask)).low > 0
+
+
+def _reached(context: AuditContext, rows: Table, top: Outcome) -> tuple[bool, float]:
+    random_E = rows.random_meant_E
+    if not bool(torch.isnan(random_E).any()):
+        base = float(random_E.mean())
+        if difference_interval(top.meant_E, random_E).low > 0:
+            return True, base
+        if context.intent is not None and context.intent.is_success and top.meant >= 0.5:
+            return True, min(base, *(r.meant for r in rows.known))
+    return False, min(r.meant for r in rows.known)
+
+
+# --- success that is put off -----------------------------------------------------------------------------
+
+
+def _without_delay(context: AuditContext, good: list[Outcome], intended: Outcome) -> Outcome:
+    """The most worth of the good behaviours that do not put success off.
+
+    A plan that knows the time limit can farm a flawed reward to the last moment and then succeed. That is no
+    sign of a healthy reward: a learner, whose time has no end, would farm on.
+    """
+    if context.intent is None or not context.intent.is_success:
+        return intended
+    when = {id(r): _first_success(context, r) for r in good}
+    late = lambda r: when[id(r)] >= _LATE * min(when.values())  # noqa: E731
+    prompt = [r for r in good if not late(r)]
+    return max(prompt, key=lambda r: (r.worth, r.paid)) if prompt and late(intended) else intended
+
+
+def _first_success(context: AuditContext, row: Outcome) -> float:
+    """The mean step of the first success; episodes without one count with their length."""
+    assert context.intent is not None
+    yes = (context.intent.per_step.score(row.behaviour.episodes).value > 0) & row.score.mask
+    first = torch.where(yes.any(-1), yes.long().argmax(-1), row.behaviour.episodes.lengths)
+    return float(first.double().mean())
+
+
+def _only_delayed(row: Outcome, intended: Outcome, prompt: Outcome) -> bool:
+    """Whether nearly all that the late success is paid above the prompt one is had without any success."""
+    ahead = intended.worth - prompt.worth
+    return intended is not prompt and ahead > 0 and row.worth - prompt.worth >= 0.8 * ahead
+
+
+# --- merging and confirming ------------------------------------------------------------------------------
+
+
+def _distinct(context: AuditContext, rows: Table, found: list[Exploit], *, base: float, spread: float,
+              confirm: bool) -> list[Exploit]:
+    """At most `MOST` exploits that look different, those that fresh seeds confirm."""
+    looks = looks_of(context, [r.behaviour for r in rows.known])
+    place = {id(r): i for i, r in enumerate(rows.known)}
+    kept: list[Exploit] = []
+    tries = 0
+    for exploit in found:
+        here = looks[place[id(exploit.outcome)]]
+        twin = next((i for i, k in enumerate(kept)
+                     if float((looks[place[id(k.outcome)]] - here).square().mean().sqrt()) < _ALIKE), None)
+        if twin is not None:
+            kept[twin] = replace(kept[twin], alike=kept[twin].alike + 1)
+            continue
+        if len(kept) == MOST or tries == _TRIES:
+            continue
+        tries += 1
+        checked = _confirmed(context, exploit, base=base, spread=spread) if confirm else exploit
+        if checked is not None:
+            kept.append(checked)
+    return kept
+
+
+def looks_of(context: AuditContext, behaviours: list[Behaviour]) -> Float[Tensor, "N F"]:
+    """What each behaviour's trajectories look like, each feature divided by its spread over the behaviours."""
+    x = torch.stack([features(b.episodes, flat).double().mean(0) for b in behaviours])
+    x[:, -1] = torch.tensor([float(b.episodes.lengths.double().mean()) / context.task.horizon for b in behaviours])
+    x = torch.nan_to_num(x, posinf=1e6, neginf=-1e6)
+    return x / x.std(0, correction=0).clamp(min=1e-9)
+
+
+def flat(obs: Tree) -> Float[Tensor, "N D"]:
+    """Observations [N, ...] as numbers, the leaves of nested ones side by side."""
+    return torch.cat([x.reshape(x.shape[0], -1).float() for _, x in leaves(obs)], -1)
+
+
+def _confirmed(context: AuditContext, exploit: Exploit, *, base: float, spread: float) -> Exploit | None:
+    """The exploit again on fresh seeds: itself, confirmed, or None where it is not seen there."""
+    row, intended = (again(context, o) for o in (exploit.outcome, exploit.intended))
+    if row is None or intended is None:
+        return exploit
+    seen = compare(row, intended, base=base, spread=spread)
+    if seen is None:
+        return None
+    return replace(exploit, confirmed=True, severity=min(exploit.severity, seen.severity, key=SEVERITIES.index))
+
+
+def again(context: AuditContext, row: Outcome) -> Outcome | None:
+    """A behaviour on seeds that no search has used; None where its policy is unknown or tied to its own episodes."""
+    policy = row.behaviour.policy
+    if policy is None:
+        return None
+    key = f"_again {id(row.behaviour)}"
+    if key not in context.memo:
+        seeds = context.seeds.child("confirm").integers(context.episodes_each)
+        try:
+            episodes = rollout(context.task, policy, seeds=seeds)
+        except PlauditError:  # a policy that replays logged actions knows its own episodes alone
+            context.memo[key] = None
+        else:
+            context.memo[key] = outcome(context, replace(row.behaviour, episodes=episodes, seeds=seeds))
+    return context.memo[key]
