@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from plaudit.core.errors import BadInput
 
@@ -28,7 +28,7 @@ class Needs:
     """`step` reads (s, a, s'); `prefix` reads the past too; `episode` needs the whole episode."""
     across: Across = "row"
     """`row` reads each episode alone; `group` the rows of one prompt; `batch` all rows."""
-    fields: frozenset[str] = field(default_factory=frozenset)
+    fields: frozenset[str] = field(default_factory=frozenset[str])
     """The fields of `Episodes` it reads: `obs`, `action`, ..., or `info:KEY`."""
     state: State = "none"
     """`remembers` between calls, or `learns` (then stored numbers are stale and must be recomputed)."""
@@ -56,5 +56,5 @@ class Needs:
         return replace(self, fields=self.fields | frozenset(fields))
 
 
-def _later(order: tuple, a: object, b: object):  # type: ignore[no-untyped-def]
+def _later(order: tuple[Any, ...], a: str, b: str) -> Any:
     return order[max(order.index(a), order.index(b))]

@@ -33,13 +33,13 @@ class Score:
     value: Float[Tensor, "B T"]
     known: Bool[Tensor, "B T"]
     mask: Bool[Tensor, "B T"]
-    terms: Mapping[str, Float[Tensor, "B T"]] = field(default_factory=dict)
+    terms: Mapping[str, Float[Tensor, "B T"]] = field(default_factory=dict[str, Tensor])
     """The named parts as they were computed, before their weights."""
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
     """The factor with which each term enters the value (1 where none is named)."""
     members: Float[Tensor, "H B T"] | None = None
     """The ensemble's separate opinions; uncertainty is never kept as a marginal std."""
-    why: Mapping[str, Bool[Tensor, "B T"]] = field(default_factory=dict)
+    why: Mapping[str, Bool[Tensor, "B T"]] = field(default_factory=dict[str, Tensor])
     """Reasons for what is unknown, each with the steps it concerns."""
 
     @staticmethod
@@ -59,7 +59,8 @@ class Score:
         return Score(
             value=clean, known=~bad, mask=mask, weights=dict(weights or {}), why=reasons,
             terms={n: torch.where(mask, t, zero.to(t.dtype)) for n, t in (terms or {}).items()},
-            members=None if members is None else torch.where(mask, torch.where(bad, nan.to(members.dtype), members), 0.0),
+            members=None if members is None else torch.where(mask, torch.where(bad, nan.to(members.dtype), members),
+                                                             0.0),
         )
 
     @staticmethod
