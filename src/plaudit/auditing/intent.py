@@ -1,0 +1,177 @@
+"""What is wanted. Without some statement of it no audit can tell an exploit from a clever solution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from plaudit.core.algebra import Node, as_reward
+from plaudit.core.episodes import Episodes
+from plaudit.core.errors import BadInput, PlauditError
+from plaudit.core.functions import EnvReward
+from plaudit.core.needs import Needs
+from plaudit.core.reward import Carry, Reward
+from plaudit.core.score import Score
+from plaudit.core.targets import Target, load_target
+
+Reduce = Literal["sum", "last", "max", "any"]
+REDUCES: tuple[Reduce, ...] = ("sum", "last", "max", "any")
+USUAL_KEYS = ("is_success", "success", "goal_reached", "task_success", "solved")
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A number for each episode that says how well it did what was wanted.
+
+    Example:
+        >>> e = Episodes.of_steps(obs=torch.zeros(3, 1), action=torch.zeros(3), next_obs=torch.zeros(3, 1),
+        ...                       info={"is_success": torch.tensor([False, True, False])})
+        >>> parse_intent("info:is_success").of(e).tolist()
+        [1.0]
+    """
+
+    text: str
+    """How the user (or we) named it."""
+    statement: str
+    """In words, for the report."""
+    per_step: Reward
+    reduce: Reduce
+    found: bool = False
+    """Whether we found it ourselves rather than being told."""
+    target: Target | None = None
+
+    def of(self, episodes: Episodes) -> Float[Tensor, "B"]:
+        """The intent of each episode; NaN where it is unknown."""
+        score = self.per_step.score(episodes)
+        if self.reduce == "sum":
+            return score.returns()[0]
+        if self.reduce == "last":
+            return score.value.gather(1, episodes.last.unsqueeze(1)).squeeze(1)
+        if self.reduce == "any":
+            yes = ((score.value > 0) & score.known & score.mask).any(1).to(score.value.dtype)
+            return torch.where((yes > 0) | score.known.all(1), yes, torch.nan)
+        largest = torch.where(score.mask, score.value, -torch.inf).amax(1)
+        return torch.where(score.known.all(1), largest, torch.nan)
+
+    def as_reward(self) -> Reward:
+        """A reward whose undiscounted return is the intent (so that an optimiser can pursue it)."""
+        return self.per_step if self.reduce == "sum" else Accumulated(self.per_step, self.reduce)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it is a yes or no."""
+        return self.reduce == "any"
+
+
+class Accumulated(Node):
+    """Pays what a running `last`, `max` or `any` gains at each step, so that the return is that statistic.
+
+    `any` is 1 once the inner reward has been above zero, `max` the largest value so far, `last` the
+    latest value.
+    """
+
+    def __init__(self, inner: Reward, how: Reduce) -> None:
+        super().__init__([inner], name=f"{how}({inner.name})")
+        self.how = how
+        self.needs = inner.needs | Needs(time="prefix")
+        self.range = (-1.0, 1.0) if how == "any" else self.range
+
+    def combine(self, scores: list[Score], episodes: Episodes) -> Score:  # type: ignore[override]
+        return self._pay(scores[0], before=None)[0]
+
+    def start(self, rows: int) -> Carry:
+        return [super().start(rows)[0], torch.zeros(rows), torch.ones(rows, dtype=torch.bool)]
+
+    def stream(self, step: Episodes, carry: Carry) -> tuple[Score, Carry]:
+        inner, level, fresh = carry
+        score, inner = self.parts[0].stream(step, inner)
+        out, level = self._pay(score, before=(level.to(step.device), fresh.to(step.device)))
+        return out, [inner, level, torch.zeros_like(fresh)]
+
+    def restart(self, carry: Carry, rows: Tensor) -> Carry:
+        inner, level, fresh = carry
+        rows = rows.to(level.device)
+        return [self.parts[0].restart(inner, rows), torch.where(rows, 0.0, level), fresh | rows]
+
+    def _pay(self, score: Score, *, before: tuple[Tensor, Tensor] | None) -> tuple[Score, Tensor]:
+        """What each step adds to the level, given the (level, is fresh) of each row."""
+        value = (score.value > 0).to(score.value.dtype) if self.how == "any" else score.value
+        value = torch.where(score.known, value, torch.nan)
+        first = value[:, :1]
+        start = torch.zeros_like(first)
+        if before is not None:
+            level, fresh = (x.unsqueeze(1) for x in before)
+            start = torch.where(fresh, 0.0, level.to(value.dtype))
+        bonus = torch.zeros_like(first)
+        if self.how == "max":  # the first step pays its value whatever its sign, later ones what they gain
+            is_first = torch.ones_like(first, dtype=torch.bool) if before is None else before[1].unsqueeze(1)
+            bonus = torch.where(is_first, first - start, bonus)
+            start = torch.where(is_first, first, start)
+        levels = torch.cat([start, value], 1)
+        if self.how != "last":
+            levels = levels.cummax(1).values
+        paid = levels.diff(dim=1) + torch.cat([bonus, torch.zeros_like(value[:, 1:])], 1)
+        return Score.of(paid, mask=score.mask, why=score.why, reason=f"{self.name} reads an unknown step"), levels[:,
+                                                                                                                   -1]
+
+
+def parse_intent(text: str) -> Intent:
+    """Reads `TARGET[:sum|last|max|any]`, `info:KEY[:...]` or `env`.
+
+    Raises:
+        BadInput: when the form is wrong or the target cannot be loaded.
+    """
+    if text == "env":
+        return Intent(text, "a high return of the environment's own reward", EnvReward(), "sum")
+    head, _, tail = text.rpartition(":")
+    reduce: Reduce | None = tail if tail in REDUCES and head else None  # type: ignore[assignment]
+    body = head if reduce else text
+    if body.startswith("info:"):
+        key = body.removeprefix("info:")
+        if not key:
+            raise BadInput("intent", expected="info:KEY[:sum|last|max|any]", received=text)
+        return info_intent(key, reduce=reduce, text=text)
+    if ":" not in body:
+        raise BadInput("intent", expected="file.py:name[:sum|last|max|any], info:KEY[:...] or env", received=text)
+    target = load_target(body)
+    if not isinstance(target.thing, Reward) and not callable(target.thing):
+        raise BadInput("intent", expected="a function or a Reward", received=type(target.thing).__name__)
+    reward = as_reward(target.thing)
+    reduce = reduce or "sum"
+    return Intent(text, f"a high {_IN_WORDS[reduce]} {reward.name}", reward, reduce, target=target)
+
+
+_IN_WORDS = {"sum": "total", "last": "final", "max": "largest", "any": "share of episodes with"}
+
+
+def info_intent(key: str, *, reduce: Reduce | None = None, text: str = "", found: bool = False) -> Intent:
+    """The intent that an environment reports in its `info`."""
+    how: Reduce = reduce or ("any" if key in USUAL_KEYS else "last")
+    words = f"episodes end with {key}" if how == "any" else f"a high {_IN_WORDS[how]} {key}"
+    return Intent(text or f"info:{key}:{how}", words, InfoReward(key), how, found)
+
+
+class InfoReward(Reward):
+    """A numeric entry of the environment's `info` as a reward."""
+
+    def __init__(self, key: str) -> None:
+        self.key, self.name = key, key
+        self.needs = Needs(fields=frozenset({f"info:{key}"}))
+
+    def evaluate(self, episodes: Episodes) -> Score:
+        value = episodes.info[self.key].to(torch.float32)
+        if value.shape != episodes.mask.shape:
+            raise PlauditError(f"info[{self.key!r}] is no number but has shape {list(value.shape[2:])}")
+        return Score.of(value, mask=episodes.mask, reason=f"info[{self.key!r}] is missing or not finite")
+
+
+def find_intent(episodes: Episodes) -> Intent | None:
+    """The usual statement of success in the environment's `info`, if it has one."""
+    for key in USUAL_KEYS:
+        if key in episodes.info and episodes.info[key].shape == episodes.mask.shape:
+            return info_intent(key, found=True)
+    return None

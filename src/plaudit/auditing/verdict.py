@@ -1,0 +1,57 @@
+"""One sentence with the two numbers that matter, and what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from plaudit.auditing.finding import Finding
+
+if TYPE_CHECKING:
+    from plaudit.auditing.context import AuditContext
+    from plaudit.auditing.report.model import CheckResult
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`safe` is False, True (with the effort that it rests on), or None where the audit cannot tell."""
+
+    sentence: str
+    safe: bool | None
+    effort: dict[str, Any]
+
+
+def judge(context: AuditContext, findings: Sequence[Finding], results: Sequence[CheckResult], *,
+          interrupted: bool) -> Verdict:
+    """The verdict of an audit: its worst finding, or how hard nothing was found."""
+    effort = {"steps": sum(context.spent.values()), "searches": dict(context.spent),
+              "detection": "not yet measured"}
+    worst = findings[0] if findings else None
+    if worst is not None and worst.severity == "high":
+        partly = "Interrupted; so far: not" if interrupted else "Not"
+        return Verdict(f"{partly} safe to optimise: {_lower(worst.title)}", False, effort)
+    if interrupted:
+        return Verdict("Interrupted before it could tell; the finished checks are in the report.", None, effort)
+    searched = next((r for r in results if r.name == "exploit"), None)
+    if searched is None or searched.status == "skipped":
+        why = "the exploit search did not run" if searched is None else searched.why
+        return Verdict(f"Cannot tell whether it is safe to optimise: {_lower(why)}", None, effort)
+    if worst is not None and worst.severity == "medium":
+        return Verdict(f"No exploit found in {effort['steps']:,} steps of search, but: {_lower(worst.title)}", None,
+                       effort)
+    return Verdict(_nothing_found(context, effort["steps"]), True, effort)
+
+
+def _nothing_found(context: AuditContext, steps: int) -> str:
+    best = context.found.best
+    paid, meant = float(context.paid(best).mean()), float(context.meant(best).mean())
+    top = max((float(context.meant(b).nan_to_num(nan=-float("inf")).mean()) for b in context.behaviours), default=meant)
+    return (f"No exploit found in {steps:,} steps of search: the best-paid behaviour ({best.name}) earns {paid:.4g} "
+            f"and reaches {meant:.3g} of the intent, where the best seen reaches {top:.3g}; how often this effort "
+            "finds planted flaws is not yet measured.")
+
+
+def _lower(sentence: str) -> str:
+    """The sentence as the second half of another one; names in capitals stay."""
+    return sentence[:1].lower() + sentence[1:] if sentence[1:2].islower() or sentence[1:2] == " " else sentence

@@ -1,0 +1,3 @@
+"""The command line: `plaudit audit`, `replay`, `optimize`, `zoo`, `demo`."""
+
+from __future__ import annotations

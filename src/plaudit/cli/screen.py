@@ -1,0 +1,114 @@
+"""What an audit looks like on a terminal: a line for each check while it runs, then the verdict."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from plaudit.auditing.audit import Event
+from plaudit.auditing.report.model import AuditReport, witness_file
+
+COLOUR = {"high": "red", "medium": "yellow", "low": "bright_black", "pass": "green", "skipped": "bright_black",
+          "finding": "red"}
+SIGN = {"pass": "✓", "finding": "✗", "skipped": "–"}
+
+
+class Screen:
+    """Listens to an audit and draws it; plain lines where the output is no terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self.live = self.console.is_terminal
+        self.progress = Progress(
+            TextColumn("{task.fields[sign]}"), TextColumn("{task.fields[name]:<10}"), BarColumn(bar_width=18),
+            TextColumn("{task.fields[note]}", markup=True), TimeElapsedColumn(), console=self.console, transient=False)
+        self.tasks: dict[str, TaskID] = {}
+        self.last_event = time.monotonic()
+
+    def __enter__(self) -> Screen:
+        if self.live:
+            self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.live:
+            self.progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Draws one event."""
+        self.last_event = time.monotonic()
+        if event.kind == "recognised":
+            self.console.print(f"[bold]plaudit audit[/] · {escape(event.text)}", soft_wrap=True)
+        elif event.kind == "started":
+            self._line(event.check, "…", escape(event.text))
+        elif event.kind == "progress":
+            self._line(event.check, "…", f"[bright_black]{escape(event.text)}[/]", done=event.done)
+        elif event.kind == "checked" and event.result is not None:
+            status = event.result.status
+            worst = event.findings[0].severity if event.findings else status
+            note = f"[{COLOUR[worst]}]{escape(event.result.why)}[/]"
+            self._line(event.check, f"[{COLOUR[worst]}]{SIGN[status]}[/]", note, done=1.0, final=event.result.seconds)
+        elif event.kind == "repaired":
+            self._line("repair", "[green]✓[/]", escape(event.text), done=1.0, final=0.0)
+
+    def _line(self, name: str, sign: str, note: str, *, done: float = 0.0, final: float | None = None) -> None:
+        if not self.live:
+            if final is not None:
+                self.console.print(f"{sign} {name:<10} {note} ({final:.1f} s)", soft_wrap=True)
+            return
+        if name not in self.tasks:
+            self.tasks[name] = self.progress.add_task("", total=1.0, sign=sign, name=name, note=note)
+        self.progress.update(self.tasks[name], completed=done, sign=sign, note=note)
+        if final is not None:
+            self.progress.stop_task(self.tasks[name])
+
+    def verdict(self, report: AuditReport, folder: Path) -> None:
+        """The sentence, the findings, where the report lies and how to replay it."""
+        safe = report.verdict.safe
+        colour = {True: "green", False: "red", None: "yellow"}[safe]
+        self.console.print()
+        self.console.print(Panel(f"[bold]{escape(report.verdict.sentence)}[/]", border_style=colour, padding=(0, 1)))
+        for f in report.findings:
+            self.console.print(Padding(f"[{COLOUR[f.severity]}]{f.severity:<6}[/] [bold]{f.check}[/]: "
+                                       f"{escape(f.title)}", (0, 0, 0, 2)))
+            if f.fix is not None:
+                self.console.print(Padding(f"[green]repair, audited again:[/] {escape(f.fix.description)}", (0, 0, 0,
+                                                                                                             9)))
+        self.console.print(f"\nreport   {folder / 'report.html'}", soft_wrap=True)
+        first = next((i for i, f in enumerate(report.findings, 1) if f.witness is not None), None)
+        if first is not None:
+            self.console.print(f"replay   plaudit replay {folder / witness_file(first)} --gif exploit.gif",
+                               soft_wrap=True)
+
+
+class Watchdog:
+    """Interrupts an audit whose code under audit has not come back for very long (a hang in native code, say)."""
+
+    def __init__(self, screen: Screen, *, limit_s: float = 300.0) -> None:
+        self.screen, self.limit_s = screen, limit_s
+        self.stopped = threading.Event()
+
+    def __enter__(self) -> Watchdog:
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stopped.set()
+
+    def _watch(self) -> None:
+        import _thread
+
+        while not self.stopped.wait(1.0):
+            if time.monotonic() - self.screen.last_event > self.limit_s:
+                self.screen.console.print(f"[red]nothing came back for {self.limit_s:.0f} s: the environment or reward "
+                                          "hangs; stopping with what was found so far[/]")
+                _thread.interrupt_main()
+                return
