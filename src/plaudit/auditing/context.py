@@ -108,7 +108,10 @@ class AuditContext:
         """What optimising the intent itself leads to: how well the task can be done."""
         if self.intent is None:
             return None
-        return self.search(self.intent.as_reward(), share="intent", plan_for=self.intent.per_step)
+        found = self.search(self.intent.as_reward(), share="intent", plan_for=self.intent.per_step)
+        taken = {b.name for b in self.found.behaviours}
+        apart = [replace(b, name=f"{b.name}, for the intent") if b.name in taken else b for b in found.behaviours]
+        return replace(found, behaviours=apart)
 
     @cached_property
     def behaviours(self) -> list[Behaviour]:

@@ -22,12 +22,12 @@ ORIGIN_COLOURS = {"random": "#9ca3af", "scripted": "#6366f1", "cem": "#d97706", 
 TERM_COLOURS = ("#c2410c", "#2563eb", "#0f766e", "#a21caf", "#ca8a04", "#475569", "#be123c", "#4d7c0f")
 
 
-def effort_curve(curve: Sequence[Mapping[str, Any]], *, intent: str, reached: float | None = None) -> str:
+def effort_curve(points: Sequence[Mapping[str, Any]], *, intent: str, reached: float | None = None) -> str:
     """What the best-paid behaviour so far earns, and what it gives of the intent, as the search goes on.
 
-    `reached` is the intent of the best behaviour that the search for the intent found: a dashed line.
+    `points` have `effort`, `reward` and `intent` (intervals), in the order of the effort. `reached` is
+    the intent of the best behaviour that the search for the intent found: a dashed line.
     """
-    points = _best_so_far([p for p in curve if not math.isnan(p["reward"].mean)])
     fig, axes = _figure(7.2, 3.3)
     right = axes.twinx()
     for ax, key, colour, label in ((axes, "reward", PAID, "reward paid"), (right, "intent", MEANT, intent)):
@@ -51,16 +51,6 @@ def effort_curve(curve: Sequence[Mapping[str, Any]], *, intent: str, reached: fl
     _bare(axes)
     _bare(right, right=True)
     return _svg(fig)
-
-
-def _best_so_far(curve: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    top, out = -math.inf, []
-    for point in sorted(curve, key=lambda p: p["effort"]):
-        if point["reward"].mean > top:
-            top = point["reward"].mean
-            out.append(point)
-    last = max((p["effort"] for p in curve), default=0)
-    return [*out, {**out[-1], "effort": last}] if out and last > out[-1]["effort"] else out
 
 
 def behaviours_scatter(curve: Sequence[Mapping[str, Any]], *, intent: str, exploit: str | None,

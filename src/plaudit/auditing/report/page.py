@@ -19,7 +19,7 @@ from plaudit.auditing.witness import Witness
 from plaudit.core.episodes import Episodes
 from plaudit.core.extras import require
 from plaudit.core.reward import Reward
-from plaudit.core.statistics import Interval
+from plaudit.core.statistics import Interval, mean_interval
 from plaudit.optimize.behaviours import Behaviour
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def embedded(report: AuditReport) -> str:
 def show(value: Any) -> str:
     """A number as people read it, with its interval where it has one."""
     if isinstance(value, Interval):
-        return str(value)
+        return show(float(value.mean)) if value.low == value.high else str(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -152,7 +152,7 @@ def _figures(report: AuditReport) -> list[dict[str, str]]:
         makers.append((
             "As optimisation grows", "The reward of the best-paid behaviour so far, and what it gives of the intent. "
             "Where the two part, the reward is being exploited. Bands are 95% intervals over episodes.",
-            lambda: figures.effort_curve(curve, intent=intent, reached=_reached(report, wanted))))
+            lambda: figures.effort_curve(_growth(report), intent=intent, reached=_reached(report, wanted))))
         makers.append((
             "All behaviours", "Each point is one behaviour that the search tried, with 95% intervals. A sound reward "
             "rises to the right.", lambda: figures.behaviours_scatter(
@@ -165,6 +165,20 @@ def _figures(report: AuditReport) -> list[dict[str, str]]:
     out = [{"title": t, "caption": c, "svg": svg} for t, c, make in makers
            if (svg := _attempt(t, make))]
     return out
+
+
+def _growth(report: AuditReport) -> list[dict[str, Any]]:
+    """The best-paid behaviour as the search for the reward went on, up to its end."""
+    context = report.context
+    assert context.intent is not None
+    points = [{"effort": p.effort, "reward": _interval(p.values[0]), "intent": _interval(p.values[1])}
+              for p in context.found.curve(context.intent.of)]
+    return [*points, {**points[-1], "effort": context.found.steps}] if points else []
+
+
+def _interval(values: torch.Tensor) -> Interval:
+    known = values[torch.isfinite(values)]
+    return mean_interval(known.numpy()) if len(known) else Interval(float("nan"), float("nan"), float("nan"), 0)
 
 
 def _reached(report: AuditReport, wanted: Behaviour | None) -> float | None:
