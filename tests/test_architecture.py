@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +29,8 @@ WITHIN_A_ROW = {
 }
 LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 LONGEST_FILE = 500
+PROJECT = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 UNPICKLING = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 HEAVY = {"h5py", "matplotlib", "minari", "minigrid", "mujoco", "rich", "scipy", "stable_baselines3", "tensorboard",
          "tyro"}
@@ -144,6 +148,31 @@ def heavy_at_the_top(path: str, text: str) -> list[str]:
             for line, module in imported_modules(node, path) if module.split(".")[0] in HEAVY]
 
 
+def names_of(requirements: list[str]) -> set[str]:
+    """The import names of requirements such as `gymnasium[mujoco]>=1.1`."""
+    names = {re.split(r"[\[<>=!~; ]", r)[0].lower().replace("-", "_") for r in requirements}
+    return {{"pillow": "pil"}.get(name, name) for name in names}
+
+
+def undeclared(path: str, text: str) -> list[str]:
+    """Packages that pyproject.toml does not promise, and `require(..., extra=...)` with an extra that lacks them."""
+    tree, base, wrong = ast.parse(text), names_of(PROJECT["dependencies"]), []
+    for line, module in imported_modules(tree, path):
+        package = module.split(".")[0]
+        if package not in {"plaudit", *sys.stdlib_module_names} and package.lower() not in base:
+            wrong.append(f"{path}:{line}: {package} is no dependency; use plaudit.core.extras.require")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and called_name(node) == "require" and node.keywords:
+            extra = getattr(node.keywords[0].value, "value", None)
+            if extra not in EXTRAS or extra == "dev":
+                wrong.append(f"{path}:{node.lineno}: pyproject.toml has no extra {extra!r} for users")
+            elif isinstance(node.args[0], ast.Constant):
+                package = str(node.args[0].value).split(".")[0]
+                if package not in names_of(EXTRAS[str(extra)]) | set(sys.stdlib_module_names):
+                    wrong.append(f"{path}:{node.lineno}: the extra {extra!r} does not install {package}")
+    return wrong
+
+
 RULES: dict[Callable[[str, str], list[str]], list[tuple[str, str]]] = {
     wrong_imports: [
         ("core/x.py", "from plaudit.tasks.base import Task"),
@@ -172,6 +201,12 @@ RULES: dict[Callable[[str, str], list[str]], list[tuple[str, str]]] = {
         ("core/x.py", "np.load('x', allow_pickle=True)"),
         ("core/x.py", "exec('1')"),
         ("core/x.py", "y = eval('1')"),
+    ],
+    undeclared: [
+        ("core/x.py", "import requests"),
+        ("core/x.py", "require('mujoco', extra='robots')"),
+        ("core/x.py", "require('pytest', extra='dev')"),
+        ("core/x.py", "require('mujoco', extra='sb3')"),
     ],
     heavy_at_the_top: [("core/x.py", "from scipy import stats"), ("watch/x.py", "import matplotlib.pyplot as plt")],
 }

@@ -18,8 +18,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plaudit.auditing import AuditReport as AuditReport
-    from plaudit.auditing import audit as audit
+    from plaudit.auditing.audit import audit as audit
+    from plaudit.auditing.report.model import AuditReport as AuditReport
+    from plaudit.core.algebra import Ensemble as Ensemble
     from plaudit.core.algebra import lexicographic as lexicographic
     from plaudit.core.algebra import maximum as maximum
     from plaudit.core.algebra import mean as mean
@@ -47,8 +48,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "AuditReport": "auditing",
+    "AuditReport": "auditing.report.model",
     "BadInput": "core.errors",
+    "Ensemble": "core.algebra",
     "EnvReward": "core.functions",
     "Episodes": "core.episodes",
     "MissingExtra": "core.errors",
@@ -59,7 +61,7 @@ _HOME = {
     "Seeds": "core.seeds",
     "UnknownReward": "core.errors",
     "Unsupported": "core.errors",
-    "audit": "auditing",
+    "audit": "auditing.audit",
     "check": "core.check",
     "lexicographic": "core.algebra",
     "make": "tasks.make",

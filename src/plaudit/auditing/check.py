@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from plaudit.auditing.finding import Finding, Skipped
 from plaudit.core.errors import BadInput
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from plaudit.auditing.context import AuditContext
 
 
+@runtime_checkable
 class Check(Protocol):
     """What a check has to offer. Its findings carry its `name`."""
 

@@ -17,7 +17,6 @@ from plaudit.auditing.report.model import AuditReport, witness_file
 from plaudit.auditing.report.surface import surfaces
 from plaudit.auditing.witness import Witness
 from plaudit.core.episodes import Episodes
-from plaudit.core.extras import require
 from plaudit.core.reward import Reward
 from plaudit.core.statistics import Interval, mean_interval
 from plaudit.optimize.behaviours import Behaviour
@@ -27,10 +26,11 @@ log = logging.getLogger(__name__)
 
 def page(report: AuditReport) -> str:
     """The whole page, pictures included."""
-    jinja = require("jinja2", extra="dev")
-    loader = jinja.PackageLoader("plaudit.auditing.report", "templates")
-    environment = jinja.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True,
-                                    undefined=jinja.StrictUndefined)
+    import jinja2
+
+    loader = jinja2.PackageLoader("plaudit.auditing.report", "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True,
+                                    undefined=jinja2.StrictUndefined)
     environment.filters["number"] = show
     return environment.get_template("report.html.j2").render(**_content(report))
 
