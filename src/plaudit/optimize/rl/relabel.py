@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ class Targets:
     """Its weight in the losses; 0 where the reward is unknown."""
 
 
+@runtime_checkable
 class Relabel(Protocol):
     """Recomputes rewards, discounts and weights of sampled transitions."""
 

@@ -54,7 +54,8 @@ class Replay:
     def __init__(self, *, population: int, rows: int, capacity: int, info: frozenset[str] | None = frozenset(),
                  device: str | torch.device = "cpu") -> None:
         if capacity < rows:
-            raise BadInput("config.capacity", expected=f"at least one step of each of the {rows} rows", received=capacity)
+            raise BadInput("config.capacity", received=capacity,
+                           expected=f"at least one step of each of the {rows} rows")
         self.P, self.N, self.slots, self.info, self.device = population, rows, capacity // rows, info, device
         self.written = 0
         """Slots (one step of all rows) written since the start."""
@@ -68,7 +69,7 @@ class Replay:
     def add(self, episodes: Episodes, score: Score) -> None:
         """Stores T steps of all rows, [P * N, T], with their scores; the oldest are overwritten."""
         T = episodes.T
-        fields = {name: leaf for name, leaf in episodes._step_leaves() if self._kept(name)}  # noqa: SLF001
+        fields = {name: leaf for name, leaf in episodes._step_leaves() if self._kept(name)}
         fields |= {"reward": torch.where(score.known, score.value, 0.0).to(torch.float32), "known": score.known}
         if not self.data:
             self.data = {name: torch.zeros(self.P, self.slots * self.N, *x.shape[2:], dtype=x.dtype, device=self.device)
