@@ -37,7 +37,7 @@ def tensor_space(space: Space) -> Space:
     return out
 
 
-def stack(space: Space, observations: Sequence[Any]) -> Tree:
+def stack(space: Space, observations: Sequence[Any] | np.ndarray) -> Tree:
     """B observations as tensors [B, ...]; `space` is what `tensor_space` gave.
 
     Raises:
@@ -58,6 +58,13 @@ def stack(space: Space, observations: Sequence[Any]) -> Tree:
     if array.dtype.kind not in "biuf":
         raise PlauditError(f"an observation is of type {array.dtype} where the observation space says {space}")
     return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
+
+
+def batch_tensors(space: Space, observations: Any) -> Tree:
+    """The same for observations that a vector environment has already put together."""
+    if isinstance(space, spaces.Dict):
+        return {key: batch_tensors(sub, _part(observations, key)) for key, sub in space.spaces.items()}
+    return stack(space, observations)
 
 
 def unstack(space: Space, action: Tensor, rows: int) -> list[Any]:
