@@ -21,7 +21,8 @@ def steps(start, T, *, terminated=(), truncated=(), unknown=()):
     row = torch.arange(P * N).unsqueeze(1).expand(P * N, T)
     at = lambda times: torch.isin(time, torch.tensor(list(times) or [-1]))  # noqa: E731
     obs = torch.stack([row, time], -1).float()
-    e = Episodes(obs={"a": obs, "b": obs.long()}, action=row, next_obs={"a": obs + torch.tensor([0, 1]), "b": obs.long()},
+    following = {"a": obs + torch.tensor([0, 1]), "b": obs.long()}
+    e = Episodes(obs={"a": obs, "b": obs.long()}, action=row, next_obs=following,
                  terminated=at(terminated), truncated=at(truncated), mask=torch.ones(P * N, T, dtype=torch.bool),
                  env_reward=time.float(), info={"x": obs[..., 0], "y": obs[..., 1]})
     return e, Score.of(torch.where(at(unknown), torch.nan, 2.0 ** time), mask=e.mask)

@@ -143,4 +143,4 @@ class MemberNoise:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave."""
         for g, saved in zip(self.generators, state["generators"], strict=True):
-            g.set_state(saved)
+            g.set_state(saved.clone())  # it reads the storage from its beginning, also of a view
