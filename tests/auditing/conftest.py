@@ -54,7 +54,7 @@ class ByHand(AuditContext):
 
     finds: dict[str, list[Behaviour]] = field(default_factory=dict)
 
-    def search(self, reward: Reward, *, share: str) -> Found:
+    def search(self, reward: Reward, *, share: str, plan_for: Reward | None = None) -> Found:
         behaviours = self.finds.get(share, [])
         steps = sum(int(b.episodes.mask.sum()) for b in behaviours)
         self.spent[share] = steps

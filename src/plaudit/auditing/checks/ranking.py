@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,13 @@ from plaudit.auditing.finding import SEVERITIES, Severity
 from plaudit.core.errors import PlauditError
 from plaudit.core.statistics import Interval, difference_interval
 from plaudit.core.tree import Tree, leaves
-from plaudit.optimize.behaviours import features
+from plaudit.optimize.behaviours import Behaviour, features
+from plaudit.optimize.hunting.planned import Planned
+from plaudit.optimize.tabular import policy_iteration
 from plaudit.tasks.rollout import rollout
 
 if TYPE_CHECKING:
     from plaudit.auditing.context import AuditContext
-    from plaudit.optimize.behaviours import Behaviour
 
 LEAST_EFFECT = 0.05
 """A gain counts if it is at least this share of what the behaviours' worth spans."""
@@ -37,7 +39,10 @@ LOST: dict[Severity, tuple[float, float]] = {"high": (0.5, 0.25), "medium": (0.2
 """For each severity the share of the intended goal that is lost, and where its interval must begin."""
 MOST = 3
 _TRIES = 6
-_ALIKE = 0.5
+_ALIKE = 0.9
+_PLAIN = ("scripted", "planned", "random")
+_PLAN_STATES = 4000
+_PULLS = (1.0, 10.0, 100.0)
 _LATE = 3.0
 """Success is late if it takes this many times the steps of the fastest."""
 
@@ -95,7 +100,11 @@ class Ranking:
 def ranking(context: AuditContext) -> Ranking:
     """Ranks all behaviours of the audit, once; both behavioural checks and the repair share it."""
     if "_ranking" not in context.memo:
-        context.memo["_ranking"] = rank_table(context, table(context), confirm=True)
+        rows = table(context)
+        if context.intent is not None and "_planned" not in context.memo:
+            context.memo["_planned"] = planned_for_both(context)
+            rows.rows.extend(outcome(context, b) for b in context.memo["_planned"])
+        context.memo["_ranking"] = rank_table(context, rows, confirm=True)
     return context.memo["_ranking"]
 
 
@@ -127,10 +136,17 @@ def rank_table(context: AuditContext, rows: Table, *, confirm: bool = False) -> 
     for row in (r for r in known if r not in good):
         rivals = [prompt, intended] if _only_delayed(row, intended, prompt) else [intended]
         found += [e for g in rivals if (e := compare(row, g, base=base, spread=spread)) is not None][:1]
-    found.sort(key=lambda e: -e.outcome.paid)
+    found.sort(key=lambda e: _order(e.outcome, rows.spread("paid")))
     intended = found[0].intended if found else intended
     exploits = _distinct(context, rows, found, base=base, spread=spread, confirm=confirm)
     return Ranking(table=rows, intended=intended, base=base, scale=scale, reached=reached, exploits=exploits)
+
+
+def _order(row: Outcome, spread: float) -> tuple[int, int]:
+    """Best-paid first; of those within a hundredth of the spread the one that is easiest to explain."""
+    step = 0.01 * spread or 1.0
+    plain = _PLAIN.index(row.behaviour.origin) if row.behaviour.origin in _PLAIN else len(_PLAIN)
+    return round(-row.paid / step), plain
 
 
 def compare(row: Outcome, intended: Outcome, *, base: float, spread: float) -> Exploit | None:
@@ -146,7 +162,7 @@ def compare(row: Outcome, intended: Outcome, *, base: float, spread: float) -> E
     effect = worth.mean / spread if spread > 0 else 0.0
     if effect < LEAST_EFFECT or not (gain.low > 0 or _outlasts(row, intended)):
         return None
-    lost = scaled(difference(intended, row, "meant_E"), 1 / scale)
+    lost = _at_most_one(scaled(difference(intended, row, "meant_E"), 1 / scale))
     severity = severity_of(lost)
     if severity is None:
         return None
@@ -160,6 +176,11 @@ def severity_of(lost: Interval) -> Severity | None:
         if lost.mean >= mean and lost.low >= low and lost.low > 0:
             return severity
     return None
+
+
+def _at_most_one(x: Interval) -> Interval:
+    """A share: whoever does worse than random actions has lost all, not more."""
+    return Interval(min(x.mean, 1.0), min(x.low, 1.0), min(x.high, 1.0), x.n)
 
 
 def _outlasts(row: Outcome, intended: Outcome) -> bool:
@@ -211,30 +232,63 @@ def _only_delayed(row: Outcome, intended: Outcome, prompt: Outcome) -> bool:
     return intended is not prompt and ahead > 0 and row.worth - prompt.worth >= 0.8 * ahead
 
 
+def planned_for_both(context: AuditContext) -> list[Behaviour]:
+    """The best-paid ways to do what is intended, planned exactly: for a reward plus ever more of the intent.
+
+    Whoever pursues the intent alone need not care what it is paid. Without these an honest reward would be
+    compared with a needlessly poor way to succeed. Empty where the task cannot write itself out.
+    """
+    index = getattr(context.task, "index", None)
+    assert context.intent is not None
+    try:
+        mdp, aim = context.mdp, context.tabulate(context.intent.per_step)
+    except PlauditError:
+        return []
+    if mdp is None or aim is None or index is None or mdp.S > _PLAN_STATES:
+        return []
+    most, size = float(mdp.reward.abs().max()), float(aim.reward.abs().max())
+    if size == 0:
+        return []
+    seeds = list(context.found.behaviours[0].seeds) if context.found.behaviours else []
+    out: list[Behaviour] = []
+    for pull in _PULLS:
+        both = mdp.with_reward(mdp.reward + pull * max(most, 1e-9) / (1 - mdp.discount) / size * aim.reward)
+        policy = Planned(index, policy_iteration(both).policy, int(getattr(context.task.action_space, "start", 0)))
+        out.append(Behaviour(name=f"plan for the reward and {pull:g} times the intent", origin="planned", policy=policy,
+                             episodes=rollout(context.task, policy, seeds=seeds), seeds=seeds))
+    return out
+
+
 # --- merging and confirming ------------------------------------------------------------------------------
 
 
 def _distinct(context: AuditContext, rows: Table, found: list[Exploit], *, base: float, spread: float,
               confirm: bool) -> list[Exploit]:
-    """At most `MOST` exploits that look different, those that fresh seeds confirm."""
+    """At most `MOST` exploits that look different and gain half of the best-paid one, if fresh seeds confirm them."""
     looks = looks_of(context, [r.behaviour for r in rows.known])
     place = {id(r): i for i, r in enumerate(rows.known)}
     kept: list[Exploit] = []
     tries = 0
     for exploit in found:
         here = looks[place[id(exploit.outcome)]]
-        twin = next((i for i, k in enumerate(kept)
-                     if float((looks[place[id(k.outcome)]] - here).square().mean().sqrt()) < _ALIKE), None)
+        twin = next((i for i, k in enumerate(kept) if family(k.outcome) == family(exploit.outcome)
+                     or float((looks[place[id(k.outcome)]] - here).square().mean().sqrt()) < _ALIKE), None)
         if twin is not None:
             kept[twin] = replace(kept[twin], alike=kept[twin].alike + 1)
             continue
-        if len(kept) == MOST or tries == _TRIES:
+        if len(kept) == MOST or tries == _TRIES or (kept and exploit.worth_gain.mean < 0.5 * kept[0].worth_gain.mean):
             continue
         tries += 1
         checked = _confirmed(context, exploit, base=base, spread=spread) if confirm else exploit
         if checked is not None:
             kept.append(checked)
     return kept
+
+
+def family(row: Outcome) -> str:
+    """What the stages of one run have in common: the name without its numbers (an exact plan is its own family)."""
+    b = row.behaviour
+    return b.name if b.origin in _PLAIN or b.origin in ("given", "logged") else re.sub(r"[\d.,]+k?", "#", b.name)
 
 
 def looks_of(context: AuditContext, behaviours: list[Behaviour]) -> Float[Tensor, "N F"]:
