@@ -52,11 +52,15 @@ def draw_path(world: GridWorld, states: Sequence[int]) -> np.ndarray:
         radius, angle = 0.26 * math.sqrt((seen % 24) / 24), seen * _TURN
         points.append((x + radius * math.cos(angle), y + radius * math.sin(angle)))
     line = _smooth(points)
-    width = 0.09 if len(points) < 80 else 0.055
+    width = 0.09 if max(visits.values()) < 6 else 0.04
     for i, (a, b) in enumerate(itertools.pairwise(line)):
         share = i / max(1, len(line) - 2)
         color = blend(BLUE, _HALFWAY, 2 * share) if share < 0.5 else blend(_HALFWAY, RED, 2 * share - 1)
         canvas.line([a, b], color, width)
+    for feature in world.features:
+        if isinstance(feature, Checkpoint):
+            for cell in world.positions[feature.letter]:
+                _diamond(canvas, *_at(world, int(cell)), 0.2, GOLD)
     canvas.disc(points[0], 0.17, PAPER)
     canvas.ring(points[0], 0.17, BLUE, 0.06)
     _agent(canvas, points[-1], RED)
@@ -94,8 +98,7 @@ def _tile(canvas: Canvas, feature: Feature, x: float, y: float, *, lit: bool) ->
     elif isinstance(feature, Checkpoint):
         color = GOLD if lit else MUTED
         canvas.box(x - 0.48, y - 0.48, x + 0.48, y + 0.48, (253, 243, 214) if lit else SHADE, corner=0.06)
-        canvas.polygon([(x, y + 0.3), (x + 0.3, y), (x, y - 0.3), (x - 0.3, y)], color)
-        canvas.polygon([(x, y + 0.13), (x + 0.13, y), (x, y - 0.13), (x - 0.13, y)], PAPER)
+        _diamond(canvas, x, y, 0.3, color)
     elif isinstance(feature, Dirt):
         if lit:
             for dx, dy, r in ((-0.2, 0.12, 0.12), (0.12, 0.2, 0.09), (0.02, -0.08, 0.15), (0.26, -0.14, 0.08),
@@ -122,6 +125,11 @@ def _tile(canvas: Canvas, feature: Feature, x: float, y: float, *, lit: bool) ->
     else:
         canvas.box(x - 0.44, y - 0.44, x + 0.44, y + 0.44, (226, 234, 246) if lit else SHADE, corner=0.1)
         canvas.text((x, y), feature.letter, INK if lit else MUTED, size=0.5)
+
+
+def _diamond(canvas: Canvas, x: float, y: float, size: float, color: Color) -> None:
+    for r, shade in ((size, color), (0.43 * size, PAPER)):
+        canvas.polygon([(x, y + r), (x + r, y), (x, y - r), (x - r, y)], shade)
 
 
 def _agent(canvas: Canvas, center: tuple[float, float], color: Color = BLUE) -> None:
