@@ -11,7 +11,7 @@ INSTALLED := .venv/.installed
 export OMP_WAIT_POLICY := PASSIVE
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo test slow lint types docs bench clean
+.PHONY: help setup demo test slow lint types docs pages bench clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
@@ -42,6 +42,9 @@ types: $(INSTALLED)  ## pyright: strict on core, basic elsewhere
 
 docs: $(INSTALLED)  ## builds the documentation into site/, warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+pages: $(INSTALLED)  ## writes docs/zoo.md and the README's table from results/
+	$(BIN)/python docs/pages.py
 
 bench: $(INSTALLED)  ## the measurements behind the design notes
 	$(BIN)/python benchmarks/episodes_overhead.py

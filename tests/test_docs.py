@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
+import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -54,3 +57,58 @@ def test_pages_do_not_point_at_files_that_are_missing(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     linked = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", text)
     assert [t for t in linked if not (ROOT / page).parent.joinpath(t).exists()] == []
+
+
+def load_pages() -> ModuleType:
+    """docs/pages.py, which is a script and no part of the package."""
+    spec = importlib.util.spec_from_file_location("pages", ROOT / "docs" / "pages.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+RESULT = {"number": 8, "name": "starc", "scale": "small", "verdict": "holds", "claim": "STARC predicts | regret",
+          "seconds": 120, "machine": "2 cores", "arms": {
+              "STARC": {"correlation": {"mean": 0.91, "low": 0.88, "high": 0.93, "n": 8}, "cost_s": 2.5},
+              "EPIC": {"correlation": {"mean": 0.6, "low": None, "high": None, "n": 1}}}}
+
+
+def project_with(tmp_path: Path, result: dict[str, object]) -> Path:
+    """A checkout with one result and nothing generated yet."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "starc.json").write_text(json.dumps(result), encoding="utf-8")
+    (tmp_path / "results" / "starc.svg").write_text("<svg/>", encoding="utf-8")
+    pages = load_pages()
+    (tmp_path / "README.md").write_text(f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_what_is_generated_from_results_is_up_to_date() -> None:
+    assert load_pages().stale(ROOT) == [], "run: make pages"
+
+
+def test_a_result_becomes_a_row_and_a_section_with_intervals(tmp_path: Path) -> None:
+    made = {path.name: text.decode() for path, text in load_pages().generate(project_with(tmp_path, RESULT)).items()}
+    assert "| 08 | [starc](docs/zoo.md#starc) | STARC predicts \\| regret | small | **holds** |" in made["README.md"]
+    assert made["README.md"].startswith("before") and made["README.md"].endswith("after\n")
+    assert "| STARC | 0.91 [0.88, 0.93] | 2.5 |" in made["zoo.md"]
+    assert "| EPIC | 0.6 | – |" in made["zoo.md"]  # not measured is not zero
+    assert "](images/zoo/starc.svg)" in made["zoo.md"] and made["starc.svg"] == "<svg/>"
+
+
+def test_a_table_that_was_changed_by_hand_is_found(tmp_path: Path) -> None:
+    pages, root = load_pages(), project_with(tmp_path, RESULT)
+    for path, content in pages.generate(root).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    assert pages.stale(root) == []
+    page = root / "docs" / "zoo.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("0.91", "0.99"), encoding="utf-8")
+    assert pages.stale(root) == [page]
+
+
+def test_a_result_without_a_verdict_is_refused(tmp_path: Path) -> None:
+    root = project_with(tmp_path, {k: v for k, v in RESULT.items() if k != "verdict"})
+    with pytest.raises(ValueError, match="lacks verdict"):
+        load_pages().generate(root)
