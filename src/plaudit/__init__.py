@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from plaudit.core.functions import reward as reward
     from plaudit.core.needs import Needs as Needs
     from plaudit.core.reward import Reward as Reward
+    from plaudit.core.saving import load_reward as load_reward
+    from plaudit.core.saving import save_reward as save_reward
     from plaudit.core.score import Score as Score
     from plaudit.core.seeds import Seeds as Seeds
     from plaudit.optimize.maximise import maximise as maximise
@@ -64,6 +66,7 @@ _HOME = {
     "audit": "auditing.audit",
     "check": "core.check",
     "lexicographic": "core.algebra",
+    "load_reward": "core.saving",
     "make": "tasks.make",
     "maximise": "optimize.maximise",
     "maximum": "core.algebra",
@@ -71,6 +74,7 @@ _HOME = {
     "minimum": "core.algebra",
     "reward": "core.functions",
     "rollout": "tasks.rollout",
+    "save_reward": "core.saving",
     "std": "core.algebra",
     "total": "core.algebra",
     "worst": "core.algebra",

@@ -11,7 +11,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -251,22 +251,25 @@ class Ensemble(Node):
 
 
 class OfMembers(Node):
-    """A number computed at each step from the members of an ensemble, such as their mean or std."""
+    """A number computed at each step from the members [H, B, T] of an ensemble: their mean, std or worst."""
 
-    def __init__(self, inner: Reward, statistic: Callable[[Tensor], Tensor], *, name: str, range: Range) -> None:
-        super().__init__([inner], name=name)
+    STATISTICS: ClassVar[Mapping[str, Callable[[Tensor], Tensor]]] = {
+        "mean": lambda x: x.mean(0), "std": lambda x: x.std(0, correction=0), "worst": lambda x: x.amin(0)}
+
+    def __init__(self, inner: Reward, statistic: str, *, range: Range) -> None:
+        super().__init__([inner], name=f"{statistic}({inner.name})")
         self.statistic, self.range = statistic, range
 
     def combine(self, scores: Sequence[Score], episodes: Episodes) -> Score:
         (inner,) = scores
         members = inner.value.unsqueeze(0) if inner.members is None else inner.members
-        value = torch.where(inner.known, self.statistic(members), torch.nan)
+        value = torch.where(inner.known, self.STATISTICS[self.statistic](members), torch.nan)
         return Score.of(value, mask=episodes.mask, why=inner.why)
 
 
 def mean(reward: Reward) -> Reward:
     """The mean over the members of an ensemble (a single opinion is its own mean)."""
-    return OfMembers(reward, lambda x: x.mean(0), name=f"mean({reward.name})", range=reward.range)
+    return OfMembers(reward, "mean", range=reward.range)
 
 
 def std(reward: Reward) -> Reward:
@@ -274,12 +277,12 @@ def std(reward: Reward) -> Reward:
 
     `mean(e) - std(e)` is the pessimistic reward of the ensemble `e`.
     """
-    return OfMembers(reward, lambda x: x.std(0, correction=0), name=f"std({reward.name})", range=(0.0, math.inf))
+    return OfMembers(reward, "std", range=(0.0, math.inf))
 
 
 def worst(reward: Reward) -> Reward:
     """The smallest opinion of an ensemble at each step."""
-    return OfMembers(reward, lambda x: x.amin(0), name=f"worst({reward.name})", range=reward.range)
+    return OfMembers(reward, "worst", range=reward.range)
 
 
 class PotentialDifference(Node):

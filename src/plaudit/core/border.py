@@ -35,6 +35,23 @@ class Answer:
         return Answer(torch.stack([r.value for r in rows]), {n: torch.stack([r.terms[n] for r in rows]) for n in names},
                       {w: torch.stack([r.why.get(w, no) for r in rows]) for w in {w for r in rows for w in r.why}})
 
+    @staticmethod
+    def join(parts: Sequence[Answer]) -> Answer:
+        """Answers for parts of the transitions, as one; a part that failed has no terms, so theirs are NaN there."""
+        names = next((list(p.terms) for p in parts if p.terms), list[str]())
+        for part in parts:
+            if part.terms and set(part.terms) != set(names):
+                raise BadInput("terms", expected=f"the same names at each transition: {names}",
+                               received=list(part.terms))
+
+        def mark(part: Answer, reason: str) -> Tensor:
+            return part.why.get(reason, torch.zeros_like(part.value, dtype=torch.bool))
+
+        return Answer(torch.cat([p.value for p in parts]),
+                      {n: torch.cat([p.terms.get(n, torch.full_like(p.value, torch.nan)) for p in parts])
+                       for n in names}, {w: torch.cat([mark(p, w) for p in parts]) for w in {w for p in parts
+                                                                                           for w in p.why}})
+
 
 def as_rows(inputs: Mapping[str, Any], backend: Backend, *, row: int | None = None) -> dict[str, Any]:
     """Copies of the fields (so that a function cannot change ours), of all transitions or of one."""

@@ -16,14 +16,18 @@ from torch import Tensor
 from plaudit.core.border import Answer, Backend, as_rows, read_answer
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, PlauditError
-from plaudit.core.limits import call_within
+from plaudit.core.limits import TimedOut, call_within
 from plaudit.core.needs import Across, Needs, State, Time
 from plaudit.core.probing import Mode, find_mode
-from plaudit.core.reward import UNBOUNDED, Carry, Range, Reward
+from plaudit.core.reward import UNBOUNDED, Carry, Range, Reward, describe_failure
 from plaudit.core.score import Score
 from plaudit.core.tree import tree_map
 
 log = logging.getLogger(__name__)
+PATIENCE = 3
+"""A function that was late so often is not asked again."""
+MOST_FAILURES = 64
+"""So many failing calls are looked into to find the transitions that fail; then a whole part is unknown."""
 NAMED_FIELDS = ("obs", "action", "next_obs", "terminated", "truncated", "env_reward", "info")
 _ALIASES = {"observation": "obs", "state": "obs", "s": "obs", "a": "action", "act": "action", "actions": "action",
             "next_observation": "next_obs", "next_state": "next_obs", "s2": "next_obs", "done": "terminated",
@@ -40,7 +44,9 @@ class FunctionReward(Reward):
         self.arguments = _arguments(fn)
         self.mode: Mode | None = mode
         """How the function is called; None until the first batch has been probed."""
-        self._probed_on = math.inf if mode else 0.0
+        self.probed_on = math.inf if mode else 0.0
+        """On how many transitions the mode was found; infinity where it was declared."""
+        self._late = 0
 
     @property
     def how(self) -> str:
@@ -50,7 +56,14 @@ class FunctionReward(Reward):
         return f"{self.name}: {'not probed yet' if self.mode is None else self.mode.text}"
 
     def evaluate(self, episodes: Episodes) -> Score:
-        return call_within(self.time_limit_s, lambda: self._evaluate(episodes), what=self.name)
+        if self._late >= PATIENCE:
+            raise TimedOut(f"{self.name} did not answer within {self.time_limit_s:g} s, {PATIENCE} times; it is not "
+                           "asked any more")
+        try:
+            return call_within(self.time_limit_s, lambda: self._evaluate(episodes), what=self.name)
+        except TimedOut:
+            self._late += 1
+            raise
 
     def _evaluate(self, episodes: Episodes) -> Score:
         if self.needs.across != "row":
@@ -68,7 +81,7 @@ class FunctionReward(Reward):
         N = int(where.sum())
         if N == 0:
             return self._score(episodes, torch.zeros_like(where, dtype=torch.float32), {}, {})
-        answer = self._answer(inputs, self._mode_for(inputs, N), shape=(N,))
+        answer = self._tolerant(inputs, self._mode_for(inputs, N), N, [MOST_FAILURES])
 
         def spread(x: Tensor) -> Tensor:
             out = x.new_zeros(where.shape)
@@ -79,10 +92,36 @@ class FunctionReward(Reward):
                            {r: spread(m) for r, m in answer.why.items()})
 
     def _mode_for(self, inputs: Mapping[str, Any], N: int) -> Mode:
-        if self.mode is None or self._probed_on < min(N, 4):
-            self.mode, self._probed_on = find_mode(self.fn, inputs, N), N
+        if self.mode is None or self.probed_on < min(N, 4):
+            self.mode, self.probed_on = self._probe(inputs, N), N
             log.info(self.how)
         return self.mode
+
+    def _probe(self, inputs: Mapping[str, Any], N: int) -> Mode:
+        """Tries other transitions too: a function may fail on some only."""
+        errors: list[BadInput] = []
+        for start, stop in ((0, N), (0, N // 2), (N // 2, N), (N // 8, N // 4)):
+            if start < stop:
+                try:
+                    return find_mode(self.fn, _cut(inputs, start, stop), stop - start)
+                except BadInput as error:
+                    errors.append(error)
+        raise errors[0]
+
+    def _tolerant(self, inputs: Mapping[str, Any], mode: Mode, N: int, left: list[int]) -> Answer:
+        """The answer, unknown only where the function fails.
+
+        A call that fails is repeated on halves, as long as there are failures `left` to look into.
+        """
+        try:
+            return self._answer(inputs, mode, shape=(N,))
+        except Exception as error:  # the border: whatever it raises becomes an unknown with its reason
+            left[0] -= 1
+            if N == 1 or left[0] <= 0:
+                lost = torch.full((N,), torch.nan, device=_device_of(inputs))
+                return Answer(lost, {}, {describe_failure(self.name, error): torch.ones_like(lost, dtype=torch.bool)})
+        half = N // 2
+        return Answer.join([self._tolerant(_cut(inputs, a, b), mode, b - a, left) for a, b in ((0, half), (half, N))])
 
     def _answer(self, inputs: Mapping[str, Any], mode: Mode, *, shape: tuple[int, ...]) -> Answer:
         if mode.vectorised:
@@ -104,8 +143,12 @@ class FunctionReward(Reward):
             if not bool(steps.any()):
                 continue
             row = {k: tree_map(lambda x, b=b, steps=steps: x[b][steps], v) for k, v in inputs.items()}
-            out = self.fn(**as_rows(row, backend))
-            answer = read_answer(out, (int(steps.sum()),), like=episodes.device, last=self.needs.time == "episode")
+            try:
+                answer = read_answer(self.fn(**as_rows(row, backend)), (int(steps.sum()),), like=episodes.device,
+                                     last=self.needs.time == "episode")
+            except Exception as error:  # the border: only this episode is unknown
+                lost = torch.full((int(steps.sum()),), torch.nan, device=episodes.device)
+                answer = Answer(lost, {}, {describe_failure(self.name, error): torch.ones_like(lost, dtype=torch.bool)})
             value[b, steps] = answer.value.to(value.dtype)
             for name, term in answer.terms.items():
                 terms.setdefault(name, torch.zeros_like(value))[b, steps] = term.to(value.dtype)
@@ -269,6 +312,10 @@ def _arguments(fn: Callable[..., Any]) -> tuple[str, ...]:
                            fix=f"rename it to {near!r}, or give it a default")
         names.append(p.name)
     return tuple(names)
+
+
+def _cut(inputs: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
+    return {name: tree_map(lambda x: x[start:stop], value) for name, value in inputs.items()}
 
 
 def _device_of(inputs: Mapping[str, Any]) -> torch.device:

@@ -26,6 +26,8 @@ class Target:
     path: Path | None
     sha256: str | None
     """Of the file's bytes, so that a witness can tell whether the code has changed."""
+    module: str = ""
+    """The name under which it was imported."""
 
 
 def looks_like_target(text: str) -> bool:
@@ -61,7 +63,7 @@ def load_target(text: str) -> Target:
         thing = getattr(thing, part)
     file: str | None = getattr(module, "__file__", None)
     path = Path(file).resolve() if file else None
-    return Target(text, thing, path, file_hash(path) if path and path.suffix == ".py" else None)
+    return Target(text, thing, path, file_hash(path) if path and path.suffix == ".py" else None, module.__name__)
 
 
 def file_hash(path: Path) -> str:
