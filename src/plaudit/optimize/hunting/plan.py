@@ -1,0 +1,156 @@
+"""Who gets how much: the shares of the hunters, and seconds turned into steps."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import gymnasium
+import torch
+
+from plaudit.core.errors import BadInput, PlauditError
+from plaudit.core.needs import Needs
+from plaudit.core.reward import Reward
+from plaudit.core.seeds import Seeds
+from plaudit.optimize.behaviours import Budget
+from plaudit.optimize.evolve.families import Network
+from plaudit.optimize.hunting.arena import Arena, Purse
+from plaudit.optimize.hunting.learnt import probe_steps, seconds_per_step
+from plaudit.optimize.hunting.simple import hunt_random
+from plaudit.tasks.arrays import ArrayTask
+from plaudit.tasks.base import Task
+from plaudit.tasks.policy import Policy, RandomPolicy
+
+log = logging.getLogger(__name__)
+
+OPTIMISERS = ("random", "scripted", "planned", "ppo", "cem", "qd")
+"""All hunters, in the order in which they are sent out."""
+
+SHARES = {
+    # task            random        scripted        ppo          cem          qd          evaluate
+    "cheap":         {"random": 0.01, "scripted": 0.04, "ppo": 0.45, "cem": 0.25, "qd": 0.15, "evaluate": 0.10},
+    "dear, choices": {"random": 0.02, "scripted": 0.06, "ppo": 0.42, "cem": 0.22, "qd": 0.08, "evaluate": 0.20},
+    "dear, numbers": {"random": 0.02, "scripted": 0.06, "ppo": 0.16, "cem": 0.46, "qd": 0.08, "evaluate": 0.22},
+}
+"""Shares of the time. Cheap tasks are batched array code, dear ones step one environment after the other."""
+
+RL_COST = {"cheap": 20.0, "dear, choices": 2.0, "dear, numbers": 2.0}
+"""What a step of PPO costs in plain steps where it was not measured."""
+
+_SAFETY = 0.9
+"""The share of the seconds that is planned for; the rest is for what no step pays (set-up, choosing, merging)."""
+
+
+def kind_of(task: Task) -> str:
+    """The row of the table.
+
+    Example:
+        >>> from plaudit.tasks.classic import CartPole
+        >>> kind_of(CartPole())
+        'cheap'
+    """
+    if isinstance(task, ArrayTask):
+        return "cheap"
+    return "dear, numbers" if isinstance(task.action_space, gymnasium.spaces.Box) else "dear, choices"
+
+
+def chosen(needs: Needs, optimisers: Sequence[str] | None, *, tabular: bool) -> tuple[list[str], dict[str, str]]:
+    """The optimisers that can honour what a reward needs, and why the others are left out.
+
+    Raises:
+        BadInput: when a name is unknown.
+
+    Example:
+        >>> chosen(Needs(time="episode"), None, tabular=False)[0]
+        ['random', 'scripted', 'cem', 'qd']
+    """
+    wanted = list(OPTIMISERS) if optimisers is None else list(optimisers)
+    unknown = [name for name in wanted if name not in OPTIMISERS]
+    if unknown or not wanted:
+        raise BadInput("optimisers", expected=f"names out of {', '.join(OPTIMISERS)}", received=unknown or "none")
+    why: dict[str, str] = {}
+    if "ppo" in wanted:
+        if needs.time == "episode":
+            why["ppo"] = "the reward reads whole episodes; only optimisers that score finished episodes honour that"
+        elif needs.across == "group" or (needs.across == "batch" and needs.time == "prefix"):
+            why["ppo"] = f"the reward reads across rows (across={needs.across}), which PPO cannot honour"
+    if "planned" in wanted and not tabular:
+        why["planned"] = "no exact decision process was given"
+    return [name for name in OPTIMISERS if name in wanted and name not in why], why
+
+
+def divide(steps: int, names: Sequence[str], *, kind: str, rl_cost: float) -> dict[str, int]:
+    """The steps of each optimiser, so that their times have the shares of the table.
+
+    Example:
+        >>> divide(1000, ["random", "scripted"], kind="cheap", rl_cost=20.0)
+        {'random': 66, 'scripted': 266, 'evaluate': 666}
+    """
+    table = {n: s for n, s in SHARES[kind].items() if n in names or n == "evaluate"}
+    weight = {n: s / (rl_cost if n == "ppo" else 1.0) for n, s in table.items()}
+    total = sum(weight.values())
+    return {n: math.floor(steps * w / total) for n, w in weight.items()}
+
+
+def in_steps(budget: Budget, task: Task, reward: Reward, *, names: Sequence[str], horizon: int, seed: int,
+             discount: float) -> tuple[Budget, dict[str, float]]:
+    """The budget in steps, and what was measured (nothing where it was given in steps)."""
+    probe = Arena(task, reward, steps=10**12, horizon=horizon, seeds=Seeds(seed).child("probe"))
+    kind = kind_of(task)
+    if budget.steps is not None:
+        return replace(budget, rl_cost=budget.rl_cost or RL_COST[kind]), {}
+    assert budget.seconds is not None
+    begun = time.perf_counter()
+    try:
+        plain, batch_cost = _plain_seconds(probe)
+    finally:
+        probe.close()
+    rl_cost, learnt = budget.rl_cost or RL_COST[kind], 0
+    if "ppo" in names and budget.rl_cost is None:
+        try:
+            rl_cost = seconds_per_step(task, reward, discount=discount, cheap=probe.cheap) / plain
+            learnt = probe_steps(discount, cheap=probe.cheap)
+        except PlauditError as error:
+            log.info("PPO could not be timed; the search will say why: %s", error)
+    rl_cost = float(f"{max(1.0, rl_cost):.2g}")
+    spent = time.perf_counter() - begun
+    seconds = max(0.2 * budget.seconds, _SAFETY * budget.seconds - spent)
+    table = {n: s for n, s in SHARES[kind].items() if n in names or n == "evaluate"}
+    weight = sum(s / (rl_cost if n == "ppo" else 1.0) for n, s in table.items()) / sum(table.values())
+    steps = int(float(f"{seconds / plain * weight:.2g}"))
+    return Budget(steps=max(1, steps), rl_cost=rl_cost, batch_cost=batch_cost), {
+        "asked_s": budget.seconds, "probe_s": round(spent, 3), "plain_step_s": plain, "rl_cost": rl_cost,
+        "batch_cost": batch_cost, "probe_steps": probe.spent + learnt}
+
+
+def _plain_seconds(arena: Arena) -> tuple[float, int]:
+    """Wall time of a plain step, scored by the reward, and what a step of a batch costs beyond its rows.
+
+    Two sizes of a batch are timed for cheap tasks: the line through them has a slope (a row) and a start (a batch).
+    """
+    horizon = min(arena.horizon, 200 if arena.cheap else 100)
+    hunt_random(arena, Purse(arena, 64 * horizon))
+    if not arena.cheap:
+        seconds = [_batch_seconds(arena, 8, horizon, n) for n in range(2)]
+        return min(s / max(1, steps) for s, _, steps in seconds), 0
+    few, many = 64, 512
+    t_few, t_many = (min(s / T for s, T, _ in (_batch_seconds(arena, rows, horizon, n) for n in range(5)))
+                     for rows in (few, many))
+    row = max(t_many - t_few, 0.05 * t_many) / (many - few)
+    return row, int(float(f"{max(0.0, t_few / row - few):.2g}"))
+
+
+def _batch_seconds(arena: Arena, rows: int, horizon: int, n: int) -> tuple[float, int, int]:
+    """Wall time of a batch of linear policies (random ones where there is nothing to see), its length, its steps."""
+    seeds = arena.episode_seeds(rows, "timing", n)
+    policy: Policy = RandomPolicy(arena.task.action_space, seeds=seeds)
+    if arena.lens.size:
+        family = Network(arena.lens, arena.actions)
+        theta = arena.seeds.child("timing", n).numpy().standard_normal((rows, family.size)).astype("float32")
+        policy = family.policy(torch.from_numpy(theta))
+    begun, before = time.perf_counter(), arena.spent
+    trial = arena.judge(policy, rows, 1, seeds[:1], horizon=horizon)
+    return time.perf_counter() - begun, trial.episodes.T, arena.spent - before
