@@ -126,7 +126,7 @@ def _finding(context: AuditContext, ranked: Ranking, exploit: Exploit, kind: str
     elif kind == "endless":
         how = f"{row.behaviour.name} ({loop.words})" if loop else row.behaviour.name
         title = (f"never finishing pays: {how} earns {earns} and {achieves(context, row)}; "
-                 f"finishing earns {other} and ends the income")
+                 f"finishing earns {other}{' and ends the income' if _earns_on(row) else ''}")
         advice = ("Pay for a gain instead of a state (a potential difference), pay each event once, or make success "
                   "worth more than all that could be earned without it.")
     else:
@@ -140,6 +140,10 @@ def _finding(context: AuditContext, ranked: Ranking, exploit: Exploit, kind: str
     frames = loop.frames if loop else None
     return Finding(check=CHECK.name, severity=exploit.severity, title=title, cost=exploit.cost, evidence=evidence,
                    advice=advice, witness=witness_of(context, row, title, check=CHECK.name, frames=frames))
+
+
+def _earns_on(row: Outcome) -> bool:
+    return float(late_rate(row.score.value, row.score.mask).mean()) > 0
 
 
 def _largest_step(ranked: Ranking) -> float:
