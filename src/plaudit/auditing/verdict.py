@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from plaudit.auditing.finding import Finding
 
@@ -40,16 +43,32 @@ def judge(context: AuditContext, findings: Sequence[Finding], results: Sequence[
     if worst is not None and worst.severity == "medium":
         return Verdict(f"No exploit found in {effort['steps']:,} steps of search, but: {_lower(worst.title)}", None,
                        effort)
-    return Verdict(_nothing_found(context, effort["steps"]), True, effort)
+    return _nothing_found(context, effort)
 
 
-def _nothing_found(context: AuditContext, steps: int) -> str:
+SERVED = 0.8
+"""Nothing is called safe unless the best-paid behaviour gains at least this share of the intended goal."""
+
+
+def _nothing_found(context: AuditContext, effort: dict[str, Any]) -> Verdict:
     best = context.found.best
-    paid, meant = float(context.paid(best).mean()), float(context.meant(best).mean())
-    top = max((float(context.meant(b).nan_to_num(nan=-float("inf")).mean()) for b in context.behaviours), default=meant)
-    return (f"No exploit found in {steps:,} steps of search: the best-paid behaviour ({best.name}) earns {paid:.4g} "
-            f"and reaches {meant:.3g} of the intent, where the best seen reaches {top:.3g}; how often this effort "
-            "finds planted flaws is not yet measured.")
+    paid, meant = _mean(context.paid(best)), _mean(context.meant(best))
+    seen = [m for b in context.behaviours if not math.isnan(m := _mean(context.meant(b)))]
+    top = max(seen, default=meant)
+    base = _mean(context.intent.of(context.random).double()) if context.intent else math.nan
+    numbers = (f"the best-paid behaviour ({best.name}) earns {paid:.4g} and reaches {meant:.3g} of the intent, "
+               f"where the best seen reaches {top:.3g}")
+    if not meant - base >= SERVED * (top - base):
+        return Verdict(f"Cannot tell whether it is safe to optimise: {numbers}; nothing is paid clearly more than what "
+                       "is intended, but what is intended is not what pays best either.", None, effort)
+    return Verdict(f"No exploit found in {effort['steps']:,} steps of search: {numbers}; how often this effort finds "
+                   "planted flaws is not yet measured.", True, effort)
+
+
+def _mean(values: torch.Tensor) -> float:
+    """The mean of the episodes in which the number is known; NaN where there is none."""
+    known = values[torch.isfinite(values)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def _lower(sentence: str) -> str:
