@@ -47,7 +47,7 @@ pages: $(INSTALLED)  ## writes docs/zoo.md and the README's table from results/
 	$(BIN)/python docs/pages.py
 
 bench: $(INSTALLED)  ## the measurements behind the design notes
-	$(BIN)/python benchmarks/episodes_overhead.py
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## removes everything that was built, the environment too
 	rm -rf .venv site build dist .pytest_cache .ruff_cache .hypothesis

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import json
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from plaudit.core.intervals import Interval
+from plaudit.zoo.contract import Arm, ZooResult
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -68,47 +70,40 @@ def load_pages() -> ModuleType:
     return module
 
 
-RESULT = {"number": 8, "name": "starc", "scale": "small", "verdict": "holds", "claim": "STARC predicts | regret",
-          "seconds": 120, "machine": "2 cores", "arms": {
-              "STARC": {"correlation": {"mean": 0.91, "low": 0.88, "high": 0.93, "n": 8}, "cost_s": 2.5},
-              "EPIC": {"correlation": {"mean": 0.6, "low": None, "high": None, "n": 1}}}}
+PAGES_SCRIPT = load_pages()
 
-
-def project_with(tmp_path: Path, result: dict[str, object]) -> Path:
+def project_with_a_result(tmp_path: Path) -> Path:
     """A checkout with one result and nothing generated yet."""
+    result = ZooResult(
+        number=8, name="starc", title="STARC", room="auditing", scale="small", verdict="holds", seeds=8,
+        claim="It predicts regret.", criteria=[], seconds=120.0, machine="2 cores", config={}, code_hash="",
+        arms=[Arm(name="STARC", metric="correlation", value=Interval(0.91, 0.88, 0.93, 8))],
+        versions={}, date="2026-01-01")
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "starc.json").write_text(json.dumps(result), encoding="utf-8")
-    (tmp_path / "results" / "starc.svg").write_text("<svg/>", encoding="utf-8")
-    pages = load_pages()
-    (tmp_path / "README.md").write_text(f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n", encoding="utf-8")
+    result.save(tmp_path / "results" / "starc.json")
+    (tmp_path / "results" / "starc.png").write_bytes(b"a picture")
+    (tmp_path / "README.md").write_text(f"before\n{PAGES_SCRIPT.BEGIN}\nhand-made\n{PAGES_SCRIPT.END}\nafter\n")
     return tmp_path
 
 
 def test_what_is_generated_from_results_is_up_to_date() -> None:
-    assert load_pages().stale(ROOT) == [], "run: make pages"
+    assert PAGES_SCRIPT.stale(ROOT) == [], "run: make pages"
 
 
-def test_a_result_becomes_a_row_and_a_section_with_intervals(tmp_path: Path) -> None:
-    made = {path.name: text.decode() for path, text in load_pages().generate(project_with(tmp_path, RESULT)).items()}
-    assert "| 08 | [starc](docs/zoo.md#starc) | STARC predicts \\| regret | small | **holds** |" in made["README.md"]
-    assert made["README.md"].startswith("before") and made["README.md"].endswith("after\n")
-    assert "| STARC | 0.91 [0.88, 0.93] | 2.5 |" in made["zoo.md"]
-    assert "| EPIC | 0.6 | – |" in made["zoo.md"]  # not measured is not zero
-    assert "](images/zoo/starc.svg)" in made["zoo.md"] and made["starc.svg"] == "<svg/>"
+def test_a_result_becomes_a_row_of_the_readme_and_a_section_with_its_figure(tmp_path: Path) -> None:
+    root = project_with_a_result(tmp_path)
+    PAGES_SCRIPT.write(root)
+    readme, page = (root / "README.md").read_text(), (root / "docs" / "zoo.md").read_text()
+    assert re.search(r"\| 08 \| `starc` \|.*\| holds \|", readme)
+    assert readme.startswith("before") and readme.endswith("after\n") and "hand-made" not in readme
+    assert "It predicts regret." in page and "0.88" in page
+    assert (root / "docs" / "images" / "zoo" / "starc.png").read_bytes() == b"a picture"
 
 
-def test_a_table_that_was_changed_by_hand_is_found(tmp_path: Path) -> None:
-    pages, root = load_pages(), project_with(tmp_path, RESULT)
-    for path, content in pages.generate(root).items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    assert pages.stale(root) == []
+def test_a_page_that_was_changed_by_hand_is_found(tmp_path: Path) -> None:
+    root = project_with_a_result(tmp_path)
+    PAGES_SCRIPT.write(root)
+    assert PAGES_SCRIPT.stale(root) == []
     page = root / "docs" / "zoo.md"
-    page.write_text(page.read_text(encoding="utf-8").replace("0.91", "0.99"), encoding="utf-8")
-    assert pages.stale(root) == [page]
-
-
-def test_a_result_without_a_verdict_is_refused(tmp_path: Path) -> None:
-    root = project_with(tmp_path, {k: v for k, v in RESULT.items() if k != "verdict"})
-    with pytest.raises(ValueError, match="lacks verdict"):
-        load_pages().generate(root)
+    page.write_text(page.read_text().replace("0.91", "0.99"))
+    assert PAGES_SCRIPT.stale(root) == [page]
