@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,19 +14,25 @@ from plaudit.auditing.check import Check, checks
 from plaudit.auditing.context import AuditContext
 from plaudit.auditing.finding import Finding, Skipped, rank
 from plaudit.auditing.given import load_given
-from plaudit.auditing.intent import Intent, find_intent, parse_intent
+from plaudit.auditing.intent import Intent, check_intent, find_intent, parse_intent
 from plaudit.auditing.repair import propose
 from plaudit.auditing.report.model import AuditReport, CheckResult
-from plaudit.auditing.subject import Subject, recognise
+from plaudit.auditing.subject import Environment, Subject, option, recognise
 from plaudit.auditing.verdict import judge
 from plaudit.core.algebra import as_reward
+from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
-from plaudit.core.functions import EnvReward
+from plaudit.core.functions import EnvReward, FunctionReward
 from plaudit.core.reward import Reward, describe_failure
+from plaudit.core.saving import is_saved_reward, load_reward
 from plaudit.core.targets import load_target
-from plaudit.optimize.behaviours import Behaviour, Budget
+from plaudit.optimize.behaviours import Budget
 from plaudit.tasks.base import Task
+from plaudit.tasks.policy import RandomPolicy
+from plaudit.tasks.rollout import rollout
 
+GLANCE = 50
+"""So many random steps show what an environment reports in `info`."""
 log = logging.getLogger(__name__)
 
 
@@ -33,20 +40,25 @@ log = logging.getLogger(__name__)
 class Event:
     """Something that happened while an audit ran; the command line turns these into lines and bars."""
 
-    kind: Literal["recognised", "started", "progress", "checked", "repaired"]
+    kind: Literal["recognised", "note", "started", "progress", "checked", "repaired", "judging"]
+    """`recognised`: what it is, and which checks will run; `note`: something to know; `judging`: all checks are
+    done, only the report is missing."""
     check: str = ""
+    checks: Sequence[str] = ()
     done: float = 0.0
     text: str = ""
     result: CheckResult | None = None
     findings: Sequence[Finding] = ()
+    so_far: Callable[[], AuditReport] | None = None
+    """Makes the report of what is known now, for a listener that has to end the audit."""
 
 
 Listener = Callable[[Event], None]
 
 
-def audit(target: str | Reward | Task | Callable[..., Any], *, env: str | Task | Callable[..., Any] | None = None,
-          env_kwargs: Mapping[str, Any] | None = None, intent: str | Intent | Reward | None = None,
-          reference: str | Reward | None = None, episodes: str | Path | None = None,
+def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Environment | None = None,
+          env_kwargs: Mapping[str, Any] | None = None, intent: str | Intent | Reward | Callable[..., Any] | None = None,
+          reference: str | Reward | Callable[..., Any] | None = None, episodes: str | Path | None = None,
           policy: str | Path | None = None, seconds: float = 60.0, steps: int | None = None, seed: int = 0,
           discount: float = 0.99, trust: bool = False, time_limit_s: float | None = 10.0,
           only: Sequence[str] | None = None, listen: Listener | None = None) -> AuditReport:
@@ -54,7 +66,7 @@ def audit(target: str | Reward | Task | Callable[..., Any], *, env: str | Task |
 
     Args:
         target: `file.py:name` or `module:name` (a reward function, an environment class or a factory), an
-            environment id (its own reward), or such an object itself.
+            environment id (its own reward), a folder that `save_reward` wrote, or such an object itself.
         env: The environment to optimise a reward in: an id, a class, a factory or a Task.
         env_kwargs: Arguments for the environment.
         intent: What is wanted: `file.py:name[:sum|last|max|any]`, `info:KEY[:...]`, `env`, or an object.
@@ -86,42 +98,76 @@ def audit(target: str | Reward | Task | Callable[..., Any], *, env: str | Task |
         'pass'
     """
     began, tell = time.perf_counter(), listen or (lambda event: None)
-    subject = recognise(target, env=env, env_kwargs=env_kwargs, time_limit_s=time_limit_s)
     wanted = _chosen(only)
-    aim = _read_intent(intent)
-    ideal = None if reference is None else _read_reward("reference", reference)
-    given = load_given(subject.task, episodes=episodes, policy=policy, seed=seed, trust=trust)
     budget = Budget.of(steps) if steps is not None else Budget.of(seconds=_positive("seconds", seconds))
     if not 0 <= discount < 1:
         raise BadInput("discount", expected="a number in [0, 1)", received=discount)
-    context = AuditContext(task=subject.task, reward=subject.reward, intent=aim, reference=ideal, budget=budget,
-                           seed=seed, discount=discount, given=given)
+    if time_limit_s is not None:
+        _positive("time_limit_s", time_limit_s)
+    aim = _read_intent(intent)
+    ideal = None if reference is None else _read_reward("reference", reference)
+    subject = recognise(target, env=env, env_kwargs=env_kwargs, time_limit_s=time_limit_s, trust=trust)
+    config = {"seconds": None if steps is not None else seconds, "discount": discount, "time_limit_s": time_limit_s,
+              "only": None if only is None else [c.name for c in wanted]}
+    context = AuditContext(task=subject.task, reward=subject.reward, intent=aim or find_intent(_glance(subject.task)),
+                           reference=ideal, budget=budget, seed=seed, discount=discount)
+    tell(Event(kind="recognised", text=_recognised(subject, context.intent), checks=[c.name for c in wanted]))
+    run = _Run(context, subject, tell, config, began)
+    _look(context, tell)
+    context.given = load_given(subject.task, episodes=episodes, policy=policy, seed=seed, trust=trust,
+                               like=context.random)
+    if context.given:
+        tell(Event(kind="note", text=f"also looking at {', '.join(b.name for b in context.given)}"))
+    interrupted = run.all_of(wanted)
+    tell(Event(kind="judging"))
+    return run.report(interrupted=interrupted)
+
+
+def _glance(task: Task) -> Episodes:
+    """A few random steps: what does the environment report?"""
+    return rollout(task, RandomPolicy(task.action_space, seeds=[0]), seeds=[0], max_steps=min(task.horizon, GLANCE))
+
+
+def _look(context: AuditContext, tell: Listener) -> None:
+    """Refuses what random behaviour shows to be hopeless, before any search."""
+    score = context.reward.score(context.random)
+    if not bool(score.known[context.random.mask].any()):
+        raise BadInput("reward", expected="numbers", received=f"none on {context.random.B} episodes of random actions: "
+                       + "; ".join(score.why))
+    if not score.all_known:
+        reason, where = next(iter(score.why.items()))
+        row, step = (int(i) for i in where.nonzero()[0])
+        tell(Event(kind="note", text=f"the reward is unknown at {int((~score.known).sum())} of "
+                                     f"{int(context.random.mask.sum())} random steps, first at step {step} of episode "
+                                     f"{row}: {reason}"))
+    if isinstance(context.reward, FunctionReward) and context.reward.mode and not context.reward.mode.vectorised:
+        tell(Event(kind="note", text=context.reward.how))
     if context.intent is None:
         context.intent = find_intent(context.random)
-    tell(Event(kind="recognised", text=_recognised(subject, context.intent, wanted, given)))
-    run = _Run(context, subject, tell)
-    interrupted = run.all_of(wanted)
-    return run.report(interrupted=interrupted, seconds=time.perf_counter() - began,
-                      config={"seconds": None if steps is not None else seconds, "discount": discount})
+        if context.intent is not None:
+            tell(Event(kind="note", text=f"intent found in info: {context.intent.statement}"))
+    else:
+        check_intent(context.intent, context.random)
 
 
 class _Run:
     """The checks of one audit, in order, with what they found."""
 
-    def __init__(self, context: AuditContext, subject: Subject, tell: Listener) -> None:
-        self.context, self.subject, self.tell = context, subject, tell
+    def __init__(self, context: AuditContext, subject: Subject, tell: Listener, config: Mapping[str, Any],
+                 began: float) -> None:
+        self.context, self.subject, self.tell, self.config, self.began = context, subject, tell, config, began
+        self.wanted: Sequence[Check] = ()
         self.findings: list[Finding] = []
         self.results: list[CheckResult] = []
 
     def all_of(self, wanted: Sequence[Check]) -> bool:
         """Runs the checks, then the repair of the worst finding; returns whether it was interrupted."""
+        self.wanted = wanted
         try:
             for check in wanted:
                 self._one(check)
             self._repair()
         except KeyboardInterrupt:
-            done = {r.name for r in self.results}
-            self.results += [CheckResult(c.name, "skipped", "interrupted", 0.0) for c in wanted if c.name not in done]
             return True
         return False
 
@@ -129,7 +175,8 @@ class _Run:
         began = time.perf_counter()
         self.context.progress = lambda done, text: self.tell(
             Event(kind="progress", check=check.name, done=done, text=text))
-        self.tell(Event(kind="started", check=check.name, text=check.question))
+        self.tell(Event(kind="started", check=check.name, text=check.question,
+                        so_far=lambda: self.report(interrupted=True)))
         found: Sequence[Finding] = ()
         try:
             out = check.run(self.context)
@@ -153,7 +200,7 @@ class _Run:
         if finding.witness is None:
             return finding
         return replace(finding, witness=replace(finding.witness, reward=dict(self.subject.source),
-                                                check=finding.check))
+                                                task=dict(self.subject.task_spec), check=finding.check))
 
     def _repair(self) -> None:
         """Promise 4: a suggested change is applied and audited again."""
@@ -173,11 +220,14 @@ class _Run:
                 self.tell(Event(kind="repaired", check=finding.check, text=mended.fix.description, findings=[mended]))
                 return
 
-    def report(self, *, interrupted: bool, seconds: float, config: Mapping[str, Any]) -> AuditReport:
-        findings = rank(self.findings)
-        verdict = judge(self.context, findings, self.results, interrupted=interrupted)
-        return AuditReport.of(self.context, self.subject, verdict=verdict, findings=findings, checks=self.results,
-                              seconds=seconds, interrupted=interrupted, config=config)
+    def report(self, *, interrupted: bool) -> AuditReport:
+        """What is known now; checks that have not finished are skipped."""
+        findings, done = rank(self.findings), {r.name for r in self.results}
+        results = [*self.results, *(CheckResult(c.name, "skipped", "interrupted", 0.0) for c in self.wanted
+                                    if c.name not in done)]
+        verdict = judge(self.context, findings, results, interrupted=interrupted)
+        return AuditReport.of(self.context, self.subject, verdict=verdict, findings=findings, checks=results,
+                              seconds=time.perf_counter() - self.began, interrupted=interrupted, config=self.config)
 
 
 def _chosen(only: Sequence[str] | None) -> list[Check]:
@@ -190,7 +240,7 @@ def _chosen(only: Sequence[str] | None) -> list[Check]:
     return [known[name] for name in known if name in only]
 
 
-def _read_intent(intent: str | Intent | Reward | None) -> Intent | None:
+def _read_intent(intent: str | Intent | Reward | Callable[..., Any] | None) -> Intent | None:
     if intent is None or isinstance(intent, Intent):
         return intent
     if isinstance(intent, str):
@@ -199,27 +249,26 @@ def _read_intent(intent: str | Intent | Reward | None) -> Intent | None:
     return Intent(reward.name, f"a high total {reward.name}", reward, "sum")
 
 
-def _read_reward(name: str, text: str | Reward) -> Reward:
-    if isinstance(text, Reward):
-        return text
-    if text == "env":
-        return EnvReward()
-    thing = load_target(text).thing
-    if not callable(thing) and not isinstance(thing, Reward):
+def _read_reward(name: str, thing: str | Reward | Callable[..., Any]) -> Reward:
+    if isinstance(thing, str):
+        if thing == "env":
+            return EnvReward()
+        if is_saved_reward(thing):
+            return load_reward(thing)
+        with option(name):
+            thing = load_target(thing).thing
+    if not isinstance(thing, Reward) and (not callable(thing) or isinstance(thing, type)):
         raise BadInput(name, expected="a reward function, a Reward or env", received=type(thing).__name__)
     return as_reward(thing)
 
 
 def _positive(name: str, value: float) -> float:
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise BadInput(name, expected="a positive number", received=value)
     return value
 
 
-def _recognised(subject: Subject, intent: Intent | None, wanted: Sequence[Check], given: Sequence[Behaviour]) -> str:
+def _recognised(subject: Subject, intent: Intent | None) -> str:
     if intent is None:
-        aim = "no intent: give one with --intent, such as info:KEY or file.py:name"
-    else:
-        aim = f"intent: {intent.statement}" + (" (found in info)" if intent.found else "")
-    brought = f"; also looking at {', '.join(b.name for b in given)}" if given else ""
-    return f"{subject.recognised}; {aim}; checks: {', '.join(c.name for c in wanted)}{brought}"
+        return f"{subject.recognised}; no intent yet (give one with --intent, such as info:KEY or file.py:name)"
+    return f"{subject.recognised}; intent: {intent.statement}" + (" (found in info)" if intent.found else "")

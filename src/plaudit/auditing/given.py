@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,79 @@ from plaudit.tasks.policy import Policy
 from plaudit.tasks.rollout import rollout
 
 EPISODES_EACH = 8
+log = logging.getLogger(__name__)
 
 
 def load_given(task: Task, *, episodes: str | Path | None, policy: str | Path | None, seed: int,
-               trust: bool) -> list[Behaviour]:
+               trust: bool, like: Episodes | None = None) -> list[Behaviour]:
     """Reads what was named and plays the policy.
+
+    Args:
+        task: Where the policy is played.
+        episodes: A file of `Episodes.save`, or the id of a Minari data set on this machine.
+        policy: A folder of `plaudit optimize`, or a zip of stable-baselines3.
+        seed: The root of the policy's episodes.
+        trust: Whether a file that can run code may be loaded.
+        like: Episodes of the task, which the logged ones have to resemble.
 
     Raises:
         BadInput: when a file is missing, is nothing of the kind, or may run code and `trust` is False.
     """
     out: list[Behaviour] = []
     if episodes is not None:
-        logged = Episodes.load(episodes)
+        logged = load_episodes(str(episodes))
+        if like is not None:
+            logged = _fitted(logged, like)
         out.append(Behaviour(name=f"logged in {Path(episodes).name}", origin="logged", policy=None, episodes=logged))
     if policy is not None:
         actor = load_policy(Path(policy), trust=trust)
         seeds = Seeds(seed).child("given").integers(EPISODES_EACH)
         out.append(Behaviour(name=f"your policy {Path(policy).name}", origin="given", policy=actor, seeds=seeds,
-                             episodes=rollout(task, actor, seeds=seeds)))
+                             episodes=_played(task, actor, seeds, Path(policy))))
     return out
+
+
+def load_episodes(name: str) -> Episodes:
+    """A file of episodes, or a Minari data set.
+
+    Raises:
+        BadInput: when it is neither.
+    """
+    if Path(name).exists() or Path(name).suffix:
+        try:
+            return Episodes.load(name)
+        except BadInput as error:
+            raise BadInput("episodes", expected="a file that Episodes.save wrote, or the id of a Minari data set",
+                           received=error.received if isinstance(error.received, str) else name,
+                           fix=error.fix) from error
+    from plaudit.core.minari_io import from_minari
+
+    return from_minari(name)
+
+
+def _fitted(logged: Episodes, like: Episodes) -> Episodes:
+    """The logged episodes, if they can stand beside those of the task; entries of `info` that it lacks are left out."""
+    def form(e: Episodes) -> dict[str, list[int]]:
+        return {n: list(x.shape[2:]) for n, x in e.tensors() if n.split("/")[0] in ("obs", "action", "next_obs")}
+
+    if form(logged) != form(like):
+        raise BadInput("episodes", expected=f"the observations and actions of the environment, {form(like)}",
+                       received=str(form(logged)))
+    logged = logged.replace(info={k: v for k, v in logged.info.items() if k in like.info}, group=None, agent=None,
+                            member=None, action=logged.action.to(like.action.dtype))
+    present = {n for n, _ in logged.tensors()}
+    missing = [n for n, _ in like.tensors() if n not in present]
+    if missing:
+        log.warning("the logged episodes lack %s; rewards that read it are unknown there", ", ".join(missing))
+    return logged
+
+
+def _played(task: Task, actor: Policy, seeds: list[int], path: Path) -> Episodes:
+    try:
+        return rollout(task, actor, seeds=seeds)
+    except Exception as error:  # the border to a policy that was made elsewhere
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput("policy", expected=f"a policy for {task.name}", received=f"{path}: {reason}") from error
 
 
 def load_policy(path: Path, *, trust: bool) -> Policy:
@@ -50,7 +105,7 @@ def load_policy(path: Path, *, trust: bool) -> Policy:
             raise BadInput("policy", expected="your consent to load a stable-baselines3 file", received=str(path),
                            fix="loading it unpickles, which can run code: pass --trust if you trust its author")
         return StableBaselines(_load_zip(path))
-    from plaudit.optimize.rl import Trained
+    from plaudit.optimize.rl.trained import Trained
 
     return Trained.load(path).policy(0)
 
@@ -75,7 +130,7 @@ def _numpy(obs: Tree) -> Any:
 
 def _load_zip(path: Path) -> Any:
     """The zip does not name its algorithm, so each is tried."""
-    sb3 = require("stable_baselines3", extra="sb3")
+    sb3 = require("stable_baselines3", extra="dev")
     failures: list[str] = []
     for name in ("PPO", "SAC", "DQN", "TD3", "A2C", "DDPG"):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plaudit.auditing.subject import option
 from plaudit.core.algebra import Node, as_reward
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, PlauditError
@@ -124,25 +126,49 @@ def parse_intent(text: str) -> Intent:
 
     Raises:
         BadInput: when the form is wrong or the target cannot be loaded.
+
+    Example:
+        >>> parse_intent("info:x_position:max").statement
+        'a high largest x_position'
     """
     if text == "env":
         return Intent(text, "a high return of the environment's own reward", EnvReward(), "sum")
-    head, _, tail = text.rpartition(":")
-    reduce: Reduce | None = tail if tail in REDUCES and head else None  # type: ignore[assignment]
-    body = head if reduce else text
+    body, reduce = split_intent(text)
     if body.startswith("info:"):
-        key = body.removeprefix("info:")
-        if not key:
-            raise BadInput("intent", expected="info:KEY[:sum|last|max|any]", received=text)
-        return info_intent(key, reduce=reduce, text=text)
-    if ":" not in body:
-        raise BadInput("intent", expected="file.py:name[:sum|last|max|any], info:KEY[:...] or env", received=text)
-    target = load_target(body)
-    if not isinstance(target.thing, Reward) and not callable(target.thing):
-        raise BadInput("intent", expected="a function or a Reward", received=type(target.thing).__name__)
+        return info_intent(body.removeprefix("info:"), reduce=reduce, text=text)
+    with option("intent"):
+        return target_intent(load_target(body), reduce=reduce, text=text)
+
+
+def split_intent(text: str) -> tuple[str, Reduce | None]:
+    """What names the number of a step, and how an episode's number is made of them.
+
+    Raises:
+        BadInput: when the form is wrong.
+    """
+    head, _, tail = text.rpartition(":")
+    reduce: Reduce | None = next((r for r in REDUCES if r == tail and ":" in head), None)
+    body = head if reduce else text
+    name, _, rest = body.partition(":")
+    if not name or not rest or ":" in rest:
+        fix = f"{tail} is none of {', '.join(REDUCES)}" if ":" in rest else ""
+        raise BadInput("intent", expected="file.py:name[:sum|last|max|any], info:KEY[:...] or env", received=text,
+                       fix=fix)
+    return body, reduce
+
+
+def target_intent(target: Target, *, reduce: Reduce | None, text: str) -> Intent:
+    """The intent that a function or a Reward states.
+
+    Raises:
+        BadInput: when the target is neither.
+    """
+    if not isinstance(target.thing, Reward) and (not callable(target.thing) or isinstance(target.thing, type)):
+        raise BadInput("intent", expected="a function or a Reward",
+                       received=f"{target.text}, a {type(target.thing).__name__}")
     reward = as_reward(target.thing)
-    reduce = reduce or "sum"
-    return Intent(text, f"a high {_IN_WORDS[reduce]} {reward.name}", reward, reduce, target=target)
+    how = reduce or "sum"
+    return Intent(text, f"a high {_IN_WORDS[how]} {reward.name}", reward, how, target=target)
 
 
 _IN_WORDS = {"sum": "total", "last": "final", "max": "largest", "any": "share of episodes with"}
@@ -175,3 +201,23 @@ def find_intent(episodes: Episodes) -> Intent | None:
         if key in episodes.info and episodes.info[key].shape == episodes.mask.shape:
             return info_intent(key, found=True)
     return None
+
+
+def check_intent(intent: Intent, episodes: Episodes) -> None:
+    """Refuses an intent of which random behaviour shows that it can never be known.
+
+    Raises:
+        BadInput: when it reads an entry of `info` that the environment does not report, or is unknown everywhere.
+    """
+    missing = sorted(f.removeprefix("info:") for f in intent.per_step.needs.fields if f.startswith("info:")
+                     and f.removeprefix("info:") not in episodes.info)
+    if missing:
+        near = difflib.get_close_matches(missing[0], list(episodes.info), 1)
+        numbers = [k for k, v in episodes.info.items() if v.shape == episodes.mask.shape]
+        reported = f"it reports {', '.join(sorted(numbers))}" if numbers else "it reports no numbers at all"
+        raise BadInput("intent", expected="an entry of info that the environment reports at every step",
+                       received=f"info:{missing[0]}", fix=(f"did you mean info:{near[0]}? " if near else "") + reported)
+    score = intent.per_step.score(episodes)
+    if bool(episodes.mask.any()) and not bool(score.known[episodes.mask].any()):
+        raise BadInput("intent", expected="numbers", received=f"none on {episodes.B} random episodes: "
+                       + "; ".join(score.why))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,17 +11,20 @@ from typing import Any
 
 import torch
 
-from plaudit.auditing.intent import Intent, parse_intent
+from plaudit.auditing.intent import Intent, parse_intent, split_intent, target_intent
+from plaudit.auditing.subject import kind_of, task_of
 from plaudit.auditing.witness import Witness
 from plaudit.core.algebra import as_reward
+from plaudit.core.consent import ASK, load_with_consent
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
 from plaudit.core.functions import EnvReward
 from plaudit.core.reward import Reward
+from plaudit.core.saving import load_reward, reward_from_spec
 from plaudit.core.score import Score
-from plaudit.core.targets import Target, file_hash, load_target
+from plaudit.core.targets import file_hash
 from plaudit.tasks.base import Task
-from plaudit.tasks.make import from_spec, make
+from plaudit.tasks.make import from_spec
 from plaudit.tasks.rollout import replay
 
 MOST_ROWS = 40
@@ -31,7 +35,8 @@ class Replay:
     """A witness that was played again."""
 
     witness: Witness
-    task: Task
+    task: Task | None
+    """None for a logged episode."""
     reward: Reward
     aim: Intent | None
     episodes: Episodes
@@ -62,10 +67,10 @@ class Replay:
 
     @property
     def same(self) -> bool:
-        """Whether the numbers of the audit came out again (to a millionth)."""
-        close = abs(self.paid - self.witness.reward_return) <= 1e-6 * max(1.0, abs(self.witness.reward_return))
-        both_unknown = self.paid != self.paid and self.witness.reward_return != self.witness.reward_return
-        return close or both_unknown
+        """Whether the numbers of the audit came out again: as many steps, and reward and intent to a millionth."""
+        whole = self.steps == len(self.witness.actions)
+        meant = self.aim is None or _close(self.intent, self.witness.intent_value)
+        return whole and meant and _close(self.paid, self.witness.reward_return)
 
     def telling_steps(self) -> list[int]:
         """The steps at which the reward changes, at most a screenful, with the first and the last."""
@@ -90,80 +95,95 @@ class Replay:
         """Writes a GIF and says where; or says why there is none."""
         from plaudit.auditing.report.film import shoot, write_gif
 
-        film = shoot(self.task, self.witness.action_tensor(), self.witness.seed)
+        film = None
+        if self.task is not None and self.witness.seed is not None:
+            film = shoot(self.task, self.witness.action_tensor(), self.witness.seed)
         if film is None:
-            return f"{self.task.name} draws no pictures, so there is no GIF"
+            return f"{self.task.name if self.task else 'a logged episode'} draws no pictures, so there is no GIF"
         write_gif(film, path)
         return f"wrote {path}"
 
 
-def play(path: str | Path, *, trust: bool = False) -> Replay:
+def play(path: str | Path, *, trust: bool = False, task: Task | None = None, reward: Reward | None = None) -> Replay:
     """Plays the witness in a file.
 
     Args:
         path: A witness file.
         trust: Whether code may run that has changed since the audit, or that lies outside the working folder.
+        task: The environment, instead of the one that the witness names.
+        reward: The reward, instead of the one that the witness names.
 
     Raises:
         BadInput: when the file is no witness, or code would have to run without consent.
     """
     witness = Witness.load(path)
-    task = _task(witness.task, trust=trust)
-    reward = _reward(witness.reward, trust=trust)
-    aim = None if witness.intent is None else _intent(witness, trust=trust)
-    episodes = replay(task, witness.action_tensor().unsqueeze(0), [witness.seed])
-    return Replay(witness, task, reward, aim, episodes)
+    paying = reward or _reward(witness.reward, trust=trust)
+    aim = _intent(witness, trust=trust)
+    if witness.seed is None:
+        assert witness.episode is not None  # `Witness.load` has read it
+        return Replay(witness, None, paying, aim, witness.episode)
+    world = task or _task(witness.task, trust=trust)
+    episodes = replay(world, witness.action_tensor().unsqueeze(0), [witness.seed])
+    return Replay(witness, world, paying, aim, episodes)
+
+
+def _close(a: float | None, b: float | None) -> bool:
+    """Unknown is like unknown."""
+    x, y = (math.nan if v is None else v for v in (a, b))
+    return (math.isnan(x) and math.isnan(y)) or abs(x - y) <= 1e-6 * max(1.0, abs(y))
 
 
 def _task(spec: Mapping[str, Any], *, trust: bool) -> Task:
-    if spec.get("kind") != "target":
+    kind = spec.get("kind")
+    if kind == "object":
+        raise BadInput("witness", expected="an environment that can be made by its name",
+                       received=f"{spec.get('name')}, an object of a Python session",
+                       fix="in Python, pass play(witness, task=...)")
+    if kind == "gym" and ":" in str(spec.get("id")) and not trust:
+        raise BadInput("witness", expected="your consent to import a module", received=str(spec["id"]), fix=ASK)
+    if kind != "target":
         return from_spec(spec)
-    source = spec["target"] if isinstance(spec.get("target"), Mapping) else spec
-    thing = _load(source, trust=trust).thing
+    thing = load_with_consent(spec, trust=trust).thing
     kwargs = {**spec.get("kwargs", {}), **({"horizon": spec["horizon"]} if spec.get("horizon") else {})}
-    return make(thing, **kwargs)
+    if not trust and kwargs and kind_of(thing) == "environment" and not isinstance(thing, type):
+        raise BadInput("witness", expected="your consent to call a function with arguments",
+                       received=f"{spec['target']} with {sorted(kwargs)}", fix=ASK)
+    if kind_of(thing) != "environment":
+        raise BadInput("witness", expected="an environment class or a factory", received=str(spec["target"]))
+    return task_of(thing, kwargs)
 
 
 def _reward(source: Mapping[str, Any], *, trust: bool) -> Reward:
-    if not source or source.get("env"):
+    if source.get("env"):
         return EnvReward()
-    thing = _load(source, trust=trust).thing
-    if not isinstance(thing, Reward) and not callable(thing):
-        raise BadInput("witness", expected="a reward function", received=str(source.get("target")))
-    from plaudit.auditing.subject import _kind
+    if "spec" in source:
+        return reward_from_spec(source["spec"], trust=trust)
+    if "saved" in source:
+        return _saved(Path(str(source["saved"])), source, trust=trust)
+    if "target" not in source:
+        raise BadInput("witness", expected="a reward that can be made by its name",
+                       received=f"{source.get('object', 'nothing')}, an object of a Python session",
+                       fix="in Python, pass play(witness, reward=...)")
+    thing = load_with_consent(source, trust=trust).thing
+    if not isinstance(thing, Reward) and (not callable(thing) or isinstance(thing, type)):
+        raise BadInput("witness", expected="a reward function", received=str(source["target"]))
+    return as_reward(thing)
 
-    return EnvReward() if _kind(thing) == "environment" else as_reward(thing)
+
+def _saved(path: Path, source: Mapping[str, Any], *, trust: bool) -> Reward:
+    if not path.is_file():
+        raise BadInput("witness", expected="the saved reward of the audit", received=f"{path}, which is missing")
+    if not trust and file_hash(path) != source.get("sha256"):
+        raise BadInput("witness", expected="the saved reward as it was at the audit",
+                       received=f"{path}, which has changed", fix="pass --trust to run it as it is now")
+    return load_reward(path, trust=trust)
 
 
 def _intent(witness: Witness, *, trust: bool) -> Intent | None:
     text = witness.intent or ""
     if text == "env" or text.startswith("info:"):
         return parse_intent(text)
-    if ":" not in text:
-        return None
-    head = text.rpartition(":")[0] if text.rpartition(":")[2] in ("sum", "last", "max", "any") else text
-    _consent({"target": head, "path": None, "sha256": None}, trust=trust)
-    return parse_intent(text)
-
-
-def _load(source: Mapping[str, Any], *, trust: bool) -> Target:
-    _consent(source, trust=trust)
-    return load_target(str(source["target"]))
-
-
-def _consent(source: Mapping[str, Any], *, trust: bool) -> None:
-    """Code of plaudit itself, and unchanged code below the working folder, runs; anything else is asked for."""
-    target = str(source.get("target", ""))
-    head = target.rpartition(":")[0]
-    if trust or head == "plaudit" or head.startswith("plaudit."):
-        return
-    if not head.endswith(".py"):
-        raise BadInput("witness", expected="your consent to import a module", received=target,
-                       fix="pass --trust if you trust it")
-    path = Path(head).resolve()
-    if not path.is_relative_to(Path.cwd().resolve()):
-        raise BadInput("witness", expected="reward code below this folder", received=str(path),
-                       fix="pass --trust if you trust it")
-    if source.get("sha256") and path.is_file() and file_hash(path) != source["sha256"]:
-        raise BadInput("witness", expected="the file as it was at the audit", received=f"{head}, which has changed",
-                       fix="pass --trust to run it as it is now")
+    if not witness.intent_source:
+        return None  # an object of a Python session, or none
+    target = load_with_consent(witness.intent_source, trust=trust)
+    return target_intent(target, reduce=split_intent(text)[1], text=text)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 
-from plaudit.core.algebra import as_reward
-from plaudit.core.errors import BadInput
+from plaudit.core.algebra import Node, as_reward
+from plaudit.core.consent import noted
+from plaudit.core.errors import BadInput, PlauditError, Unsupported
 from plaudit.core.functions import NAMED_FIELDS, EnvReward, FunctionReward
+from plaudit.core.naming import source_of
 from plaudit.core.reward import Reward
-from plaudit.core.targets import Target, load_target, looks_like_target
+from plaudit.core.saving import FILE, is_saved_reward, load_reward, reward_spec
+from plaudit.core.targets import Target, file_hash, load_target, looks_like_target
 from plaudit.tasks.base import Task
 from plaudit.tasks.make import make
+
+Environment = str | Task | Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -29,80 +37,116 @@ class Subject:
     """What we took it for, in words."""
     target: Target | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
-    """Where the reward comes from, for witnesses: `{"target", "path", "sha256"}`, or `{"env": true}`."""
+    """Where the reward comes from, for witnesses: `{"target", "path", "sha256"}`, `{"env": true}`,
+    `{"saved", "sha256"}`, `{"spec"}`, or `{"object"}` where it cannot be made again."""
+    task_spec: Mapping[str, Any] = field(default_factory=dict)
+    """The same for the task: `Task.spec()`, `{"kind": "target", ...}` or `{"kind": "object", "name"}`."""
+    name: str = ""
+    """How the user named it."""
 
 
-def recognise(target: str | Reward | Task | Callable[..., Any], *, env: str | Task | Callable[..., Any] | None = None,
-              env_kwargs: Mapping[str, Any] | None = None, time_limit_s: float | None = None) -> Subject:
+def recognise(target: str | Path | Reward | Task | Callable[..., Any], *, env: Environment | None = None,
+              env_kwargs: Mapping[str, Any] | None = None, time_limit_s: float | None = None,
+              trust: bool = False) -> Subject:
     """Finds out what the user points at.
 
     Args:
         target: `file.py:name` or `module:name` (a reward function, a Reward, an environment class or
-            a factory), an environment id (its own reward), or such an object itself.
+            a factory), an environment id (its own reward), a folder of `save_reward`, or such an object itself.
         env: The environment for a reward; not needed where the target is one.
         env_kwargs: Arguments for the environment.
         time_limit_s: Wall-clock limit for one call of a plain function.
+        trust: Whether a saved reward may run code that has changed or lies elsewhere.
 
     Raises:
         BadInput: when the target is nothing of the kind, or a reward comes without an environment.
+
+    Example:
+        >>> recognise("CartPole-v1").recognised
+        'environment CartPole-v1, audited with its own reward'
     """
     kwargs = dict(env_kwargs or {})
     loaded: Target | None = None
     thing: Any = target
-    if isinstance(target, str):
-        if looks_like_target(target):
-            loaded = load_target(target)
-            thing = loaded.thing
-        else:
-            return _own_reward(make(target, **kwargs), f"environment {target}", {"env": True}, None)
-    source = _source(loaded, thing)
-    kind = _kind(thing)
-    if kind == "environment":
-        task = make(_as_env(thing), **kwargs)
-        if loaded is not None:
-            task = _named(task, loaded)
-        return _own_reward(task, f"environment {getattr(thing, '__name__', task.name)}", source, loaded)
-    if env is None:
-        raise BadInput("env", expected="an environment for this reward", received="none", fix="add --env ENV_ID")
-    task = make(_env_of(env), **kwargs)
+    if isinstance(target, str | Path):
+        text = str(target)
+        if is_saved_reward(text):
+            return _of_reward(load_reward(text, trust=trust), env, kwargs, time_limit_s, source=_saved(Path(text)),
+                              name=text, words="saved reward")
+        _not_a_file(text)
+        if not looks_like_target(text):
+            return _of_environment(text, kwargs, None, name=text)
+        loaded = load_target(text)
+        thing = loaded.thing
+    if kind_of(thing) == "environment":
+        if env is not None:
+            raise BadInput("env", expected="none beside a target that is itself an environment", received=str(env),
+                           fix="leave --env out, or name a reward as the target")
+        return _of_environment(thing, kwargs, loaded, name=loaded.text if loaded else "")
     reward = as_reward(thing)
-    if isinstance(reward, FunctionReward) and time_limit_s is not None and reward.time_limit_s is None:
-        reward.time_limit_s = time_limit_s
-    return Subject(reward, task, f"reward function {reward.name} on {task.name}", loaded, source)
+    source = dict(noted(loaded)) if loaded else _source(reward)
+    return _of_reward(reward, env, kwargs, time_limit_s, source=source, loaded=loaded,
+                      name=loaded.text if loaded else reward.name, words="reward function" if isinstance(
+                          reward, FunctionReward) else "reward")
 
 
-def _env_of(env: str | Task | Callable[..., Any]) -> Any:
-    if isinstance(env, str) and looks_like_target(env):
-        return _as_env(load_target(env).thing)
-    return env
-
-
-def _own_reward(task: Task, words: str, source: Mapping[str, Any], loaded: Target | None) -> Subject:
-    return Subject(EnvReward(), task, f"{words}, audited with its own reward", loaded, source or {"env": True})
-
-
-def _source(loaded: Target | None, thing: Any) -> dict[str, Any]:
-    if loaded is not None:
-        return {"target": loaded.text, "path": str(loaded.path) if loaded.path else None, "sha256": loaded.sha256}
-    fn = thing.fn if isinstance(thing, FunctionReward) else thing
-    module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "")
-    if module and name.isidentifier() and module != "__main__":
-        return {"target": f"{module}:{name}", "path": None, "sha256": None}
-    return {}
-
-
-def _kind(thing: Any) -> str:
+def kind_of(thing: Any) -> str:
     """`reward` or `environment`."""
     if isinstance(thing, Reward):
         return "reward"
-    if isinstance(thing, Task | gymnasium.Env) or (isinstance(thing, type) and issubclass(thing, gymnasium.Env | Task)):
+    if isinstance(thing, Task | gymnasium.Env | str) or _is_env_class(thing):
         return "environment"
-    if isinstance(thing, str):
-        return "environment"
-    if not callable(thing):
+    if not callable(thing) or (isinstance(thing, type) and issubclass(thing, Reward)):
         raise BadInput("target", expected="a reward function, a Reward, an environment class or a factory of one",
                        received=f"{type(thing).__name__} {str(thing)[:60]}")
     return "reward" if _takes_fields(thing) else "environment"
+
+
+@contextlib.contextmanager
+def option(name: str) -> Iterator[None]:
+    """Lets errors about a target say which option named it."""
+    try:
+        yield
+    except BadInput as error:
+        if error.name != "target":
+            raise
+        raise BadInput(name, expected=error.expected, received=error.received, fix=error.fix) from error
+
+
+# --- rewards -----------------------------------------------------------------------------------------
+
+
+def _of_reward(reward: Reward, env: Environment | None, kwargs: dict[str, Any], time_limit_s: float | None, *,
+               source: Mapping[str, Any], name: str, words: str, loaded: Target | None = None) -> Subject:
+    if env is None:
+        raise BadInput("env", expected=f"an environment for the reward {reward.name}", received="none",
+                       fix="add --env ENV_ID")
+    task, spec = _make(env, kwargs)
+    limited = reward if time_limit_s is None else _limited(reward, time_limit_s)
+    return Subject(limited, task, f"{words} {reward.name} on {task.name}", loaded, source, spec, name)
+
+
+def _limited(reward: Reward, time_limit_s: float) -> Reward:
+    """A copy whose plain functions have a time limit; the user's own object stays as it is."""
+    out = copy.copy(reward)
+    if isinstance(out, FunctionReward) and out.time_limit_s is None:
+        out.time_limit_s = time_limit_s
+    if isinstance(out, Node):
+        out.parts = tuple(_limited(part, time_limit_s) for part in out.parts)
+    return out
+
+
+def _source(reward: Reward) -> dict[str, Any]:
+    """Where an object in hand comes from: its composition, if it can be written down and has learnt nothing."""
+    try:
+        return {"object": reward.name} if reward.state_dict() else {"spec": reward_spec(reward)}
+    except PlauditError:
+        return {"object": reward.name}
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    file = path / FILE if path.is_dir() else path
+    return {"saved": str(file), "sha256": file_hash(file)}
 
 
 def _takes_fields(fn: Callable[..., Any]) -> bool:
@@ -114,29 +158,99 @@ def _takes_fields(fn: Callable[..., Any]) -> bool:
     return bool(required) or any(p.name in NAMED_FIELDS for p in parameters)
 
 
-def _as_env(thing: Any) -> Any:
+# --- environments ------------------------------------------------------------------------------------
+
+
+def _of_environment(thing: Any, kwargs: dict[str, Any], loaded: Target | None, *, name: str) -> Subject:
+    task, spec = _make(thing, kwargs, loaded)
+    return Subject(EnvReward(), task, f"environment {task.name}, audited with its own reward", loaded, {"env": True},
+                   spec, name or task.name)
+
+
+def _make(env: Any, kwargs: Mapping[str, Any], loaded: Target | None = None) -> tuple[Task, dict[str, Any]]:
+    """The task, and what makes it again."""
+    thing = env
+    if isinstance(env, str) and looks_like_target(env):
+        with option("env"):
+            loaded = load_target(env)
+        thing = loaded.thing
+        if kind_of(thing) != "environment":
+            raise BadInput("env", expected="an environment class or a factory without required arguments", received=env)
+    name = loaded.text if loaded else getattr(thing, "__name__", str(thing))
+    try:
+        task = task_of(thing, dict(kwargs))
+    except PlauditError:
+        raise
+    except Exception as error:  # the border to a user's environment
+        raise BadInput("env", expected="an environment that can be made",
+                       received=f"{name}, which raised {type(error).__name__}: {error}") from error
+    return task, _task_spec(task, kwargs, loaded)
+
+
+def _task_spec(task: Task, kwargs: Mapping[str, Any], loaded: Target | None) -> dict[str, Any]:
+    spec = spec_of(task)
+    if spec["kind"] not in ("target", "object"):
+        return spec
+    rest = {"kwargs": {k: v for k, v in kwargs.items() if k != "horizon"}, "horizon": kwargs.get("horizon")}
+    if loaded is not None:
+        return {"kind": "target", **noted(loaded), **rest}
+    try:
+        return {"kind": "target", **source_of(getattr(task, "env", type(task)), what=task.name), **rest}
+    except Unsupported:
+        return {"kind": "object", "name": task.name}
+
+
+def spec_of(task: Task) -> dict[str, Any]:
+    """`task.spec()`, or `{"kind": "object", "name"}` where the task cannot be written down."""
+    try:
+        return task.spec()
+    except (Unsupported, NotImplementedError):
+        return {"kind": "object", "name": task.name}
+
+
+def _is_env_class(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, gymnasium.Env | Task)
+
+
+def task_of(thing: Any, kwargs: Mapping[str, Any]) -> Task:
     """A factory that gives a Task is called; a factory of Gymnasium environments is kept to make the rows."""
-    if isinstance(thing, Task | type | gymnasium.Env):
-        return thing
-    made = thing()
+    if isinstance(thing, Task | type | gymnasium.Env | str):
+        return make(thing, **kwargs)
+    options = {k: v for k, v in kwargs.items() if k != "horizon"}
+    try:
+        inspect.signature(thing).bind(**options)
+    except TypeError:
+        return make(thing, **kwargs)  # which says what arguments it takes
+    made = thing(**options)
     if isinstance(made, Task):
-        return made
-    if isinstance(made, Reward) or not isinstance(made, gymnasium.Env):
+        return make(made, **{k: v for k, v in kwargs.items() if k == "horizon"})
+    if not isinstance(made, gymnasium.Env):
         raise BadInput("target", expected="a function of obs, action, ..., or a factory of a Gymnasium environment",
-                       received=f"a function without arguments that returns {type(made).__name__}")
+                       received=f"a function that takes none of these and returns {type(made).__name__}")
     made.close()
-    return thing
+    return make(thing, **kwargs)
 
 
-def _named(task: Task, loaded: Target) -> Task:
-    """Lets the task's spec say from which file it came."""
-    if hasattr(task, "target"):
-        task.target = {"target": loaded.text, "path": str(loaded.path) if loaded.path else None,
-                        # type: ignore[attr-defined]
-                       "sha256": loaded.sha256}
-    return task
+# --- names -------------------------------------------------------------------------------------------
 
 
-def file_of(source: Mapping[str, Any]) -> Path | None:
-    """The file that a source names, if any."""
-    return Path(source["path"]) if source.get("path") else None
+def _not_a_file(text: str) -> None:
+    """A file or folder alone is no target: says what it lacks."""
+    path = Path(text)
+    if path.suffix == ".py":
+        names = _public_names(path)
+        raise BadInput("target", expected="a name in the file, as in file.py:name", received=text,
+                       fix=f"it defines {', '.join(f'{text}:{n}' for n in names[:6])}" if names else
+                       "check the path" if not path.is_file() else "it defines no function or class")
+    if path.name == FILE or path.exists() or (path.suffix and "/" in text and ":" not in text):
+        raise BadInput("target", expected=f"a saved reward: a folder with {FILE}", received=text,
+                       fix="plaudit.save_reward(reward, folder) writes one")
+
+
+def _public_names(path: Path) -> list[str]:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return []
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from plaudit.auditing.subject import spec_of
+from plaudit.core.consent import noted
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
 
@@ -24,7 +27,7 @@ FORMAT = "plaudit.witness.1"
 class Witness:
     """One episode, as the seed and the actions that lead to it: the environment does the rest.
 
-    A logged episode whose environment is unknown keeps its transitions instead (`logged`).
+    A logged episode, of which the seed is unknown, is kept itself: in a file beside the witness.
     """
 
     title: str
@@ -32,20 +35,25 @@ class Witness:
     behaviour: str
     task: Mapping[str, Any]
     """`Task.spec()`."""
-    seed: int
-    """The episode's seed (that of one row)."""
+    seed: int | None
+    """The episode's seed (that of one row); None for a logged episode."""
     actions: list[Any]
     """[T] integers or [T, A] numbers."""
     reward_return: float
-    """What the reward under audit paid."""
+    """What the reward under audit paid; NaN where a step is unknown."""
     intent_value: float | None
     """How well the episode did what was wanted."""
     reward: Mapping[str, Any] = field(default_factory=dict)
-    """Where the reward comes from: `{"target", "path", "sha256"}`; filled in by the audit."""
+    """Where the reward comes from, as `Subject.source`; filled in by the audit."""
     intent: str | None = None
+    intent_source: Mapping[str, Any] = field(default_factory=dict)
+    """`{"target", "path", "sha256"}` where the intent is a function."""
     check: str = ""
     frames: list[int] = field(default_factory=list)
     """Steps worth a picture, in order; empty means evenly spaced."""
+    action_dtype: str = ""
+    episode: Episodes | None = field(default=None, repr=False)
+    """A logged episode."""
 
     @staticmethod
     def of(context: AuditContext, behaviour: Behaviour, *, title: str, check: str = "", row: int | None = None,
@@ -53,22 +61,29 @@ class Witness:
         """The witness of one evaluation episode of a behaviour: `row`, or the best-paid one."""
         paid, meant = context.paid(behaviour), context.meant(behaviour)
         best = int(torch.nan_to_num(paid, nan=-torch.inf).argmax()) if row is None else row
-        episode = behaviour.episodes[best]
-        n = int(episode.lengths[0])
+        n = int(behaviour.episodes.lengths[best])
+        episode = behaviour.episodes[best].steps(0, n)
         value = float(meant[best])
+        intent = context.intent
         return Witness(
-            title=title, behaviour=behaviour.name, task=context.task.spec(), seed=behaviour.seeds[best],
-            actions=episode.action[0, :n].tolist(), reward_return=float(paid[best]),
-            intent_value=None if value != value else value, intent=context.intent.text if context.intent else None,
-            check=check, frames=frames or [],
+            title=title, behaviour=behaviour.name, task=spec_of(context.task),
+            seed=behaviour.seeds[best] if behaviour.seeds else None, actions=episode.action[0].tolist(),
+            action_dtype=str(episode.action.dtype).removeprefix("torch."), reward_return=float(paid[best]),
+            intent_value=None if math.isnan(value) else value, intent=intent.text if intent else None,
+            intent_source=noted(intent.target) if intent and intent.target else {}, check=check, frames=frames or [],
+            episode=None if behaviour.seeds else episode,
         )
 
     def save(self, path: str | Path) -> Path:
-        """Writes JSON, atomically."""
+        """Writes JSON, atomically; a logged episode goes into a file beside it, of the same name."""
         from plaudit.core.checkpoint import write_text
 
         path = Path(path)
-        write_text(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=1))
+        if self.episode is not None:
+            self.episode.save(_beside(path))
+        data = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "episode"}
+        data["reward_return"] = None if math.isnan(self.reward_return) else self.reward_return
+        write_text(path, json.dumps({"format": FORMAT, **data}, indent=1, allow_nan=False))
         return path
 
     @staticmethod
@@ -78,22 +93,32 @@ class Witness:
         Raises:
             BadInput: when the file is missing, no JSON, or no witness.
         """
+        path = Path(path)
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise BadInput("witness", expected="a witness file of an audit", received=f"{path} ({error})") from error
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise BadInput("witness", expected="a witness file of an audit", received=f"{path} ({reason})") from error
         if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
             raise BadInput("witness", expected=f"a file of format {FORMAT}", received=str(path))
         try:
-            return Witness(**data)
-        except TypeError as error:
-            raise BadInput("witness", expected="the fields of a witness", received=str(error)) from error
+            data["reward_return"] = math.nan if data["reward_return"] is None else float(data["reward_return"])
+            witness = Witness(**data, episode=Episodes.load(_beside(path)) if data["seed"] is None else None)
+            witness.action_tensor()
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            if isinstance(error, BadInput):
+                raise
+            raise BadInput("witness", expected="the fields of a witness", received=f"{path} ({error})") from error
+        return witness
 
     def action_tensor(self) -> torch.Tensor:
-        """[T] int64 or [T, A] float32."""
-        if self.actions and isinstance(self.actions[0], int):
-            return torch.tensor(self.actions, dtype=torch.int64)
-        return torch.tensor(self.actions, dtype=torch.float32)
+        """[T] or [T, A], in the dtype in which the policy acted."""
+        dtype: Any = getattr(torch, self.action_dtype) if self.action_dtype else None
+        return torch.tensor(self.actions, dtype=dtype)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".safetensors")
 
 
 def differences(a: Episodes, b: Episodes) -> list[str]:
@@ -102,5 +127,3 @@ def differences(a: Episodes, b: Episodes) -> list[str]:
     return sorted({n.split("/")[0] for n in x.keys() | y.keys()
                    if n not in x or n not in y or not torch.equal(torch.nan_to_num(x[n].double()),
                                                                   torch.nan_to_num(y[n].double()))})
-
-

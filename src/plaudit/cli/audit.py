@@ -3,76 +3,141 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from plaudit.auditing.report.files import check_folder, next_folder
-from plaudit.core.errors import BadInput
+from plaudit.auditing.report.folders import check_folder, next_folder
+from plaudit.core.errors import BadInput, PlauditError
+
+if TYPE_CHECKING:
+    from plaudit.auditing.audit import Event, Listener
+    from plaudit.auditing.report.model import AuditReport
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+def _takes(metavar: str) -> Any:
+    return tyro.conf.arg(metavar=metavar)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditArgs:
     """Is a reward safe to optimise? Optimises it, compares with what is wanted, and shows how it is exploited.
 
-    Example: plaudit audit rewards.py:speed --env Hopper-v5 --intent info:x_position
+    Examples:
+      plaudit audit rewards.py:speed --env Hopper-v5 --intent info:x_position
+      plaudit audit env.py:Boat --intent info:is_success --budget 120
+      plaudit audit CartPole-v1 --intent env
     """
 
-    target: tyro.conf.Positional[str]
+    target: Annotated[tyro.conf.Positional[str], _takes("TARGET")]
     """What to audit: file.py:name or module:name (a reward function of obs, action, next_obs, ..., an environment
-    class, or a factory), or an environment id (audits its own reward)."""
-    env: str | None = None
+    class, or a factory), an environment id (audits its own reward), or the folder of a saved reward."""
+    env: Annotated[str | None, _takes("ENV")] = None
     """The environment of a reward: a Gymnasium id, or file.py:name of a class or factory."""
-    env_kwargs: str = "{}"
-    """Arguments for the environment, as JSON."""
-    intent: str | None = None
+    env_kwargs: Annotated[str, _takes("JSON")] = "{}"
+    """Arguments for the environment."""
+    intent: Annotated[str | None, _takes("SPEC")] = None
     """What is wanted: file.py:name[:sum|last|max|any], info:KEY[:...], or env. Found in info where it can be."""
-    reference: str | None = None
-    """A reward to measure the distance to: file.py:name, or env."""
-    episodes: Path | None = None
-    """Logged episodes to look at as well (a file that Episodes.save wrote)."""
-    policy: Path | None = None
+    reference: Annotated[str | None, _takes("TARGET|env")] = None
+    """A reward to measure the distance to."""
+    episodes: Annotated[str | None, _takes("FILE")] = None
+    """Logged episodes to look at as well: a file of Episodes.save, or the id of a Minari data set."""
+    policy: Annotated[Path | None, _takes("FILE")] = None
     """A trained policy to look at as well: a folder of plaudit optimize, or a stable-baselines3 zip (needs --trust)."""
-    budget: float = 60.0
-    """About how many seconds to search; turned into steps once, and recorded."""
-    steps: int | None = None
+    budget: Annotated[float, _takes("SECONDS")] = 60.0
+    """About how long to search; turned into steps once, and recorded."""
+    steps: Annotated[int | None, _takes("N")] = None
     """Environment steps to search, instead of --budget: the same steps and seed give the same report."""
-    seed: int = 0
+    seed: Annotated[int, _takes("N")] = 0
     """The root of all randomness."""
-    discount: float = 0.99
+    discount: Annotated[float, _takes("G")] = 0.99
     """The discount of whoever will optimise the reward."""
-    out: Path | None = None
+    out: Annotated[Path | None, _takes("DIR")] = None
     """Where the report goes; a new numbered folder under audits/ by default."""
-    fail_on: Literal["low", "medium", "high", "never"] = "high"
+    fail_on: Annotated[Literal["low", "medium", "high", "never"], _takes("low|medium|high|never")] = "high"
     """The severity from which the exit code is 1."""
-    only: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="CHECK")] = None
+    only: Annotated[tuple[str, ...] | None, _takes("CHECK")] = None
     """The checks to run; all by default."""
-    time_limit: float = 10.0
-    """Seconds that one call of the reward function may take."""
+    time_limit: Annotated[float, _takes("SECONDS")] = 10.0
+    """How long one call of the reward function may take; what is late is unknown."""
+    patience: Annotated[float, _takes("SECONDS")] = 120.0
+    """Give up, and keep what was found, when nothing has come back for so long."""
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Read files that can run code (a stable-baselines3 zip)."""
+    """Load files that can run code: a stable-baselines3 zip, a saved reward whose functions have changed."""
 
 
 def audit(args: AuditArgs) -> int:
     """Runs the audit and writes the report; returns the exit code."""
-    folder = args.out or next_folder()
-    check_folder(folder)
+    print(f"plaudit audit {args.target}", flush=True)  # before the heavy imports, which take a second
+    kwargs = _json(args.env_kwargs)
+    check_folder(args.out or next_folder())
     from plaudit.auditing.audit import audit as run
-    from plaudit.cli.screen import Screen, Watchdog
 
-    screen = Screen()
-    with screen, Watchdog(screen):
-        report = run(args.target, env=args.env, env_kwargs=_json(args.env_kwargs), intent=args.intent,
-                     reference=args.reference, episodes=args.episodes, policy=args.policy, seconds=args.budget,
-                     steps=args.steps, seed=args.seed, discount=args.discount, trust=args.trust, only=args.only,
-                     time_limit_s=args.time_limit, listen=screen)
-    report.save(folder)
-    screen.verdict(report, folder)
-    if report.interrupted:
-        return 130
-    return int(report.fails(args.fail_on))
+    return run_and_report(lambda listen: run(
+        args.target, env=args.env, env_kwargs=kwargs, intent=args.intent, reference=args.reference,
+        episodes=args.episodes, policy=args.policy, seconds=args.budget, steps=args.steps, seed=args.seed,
+        discount=args.discount, trust=args.trust, only=args.only, time_limit_s=args.time_limit, listen=listen),
+        out=args.out, fail_on=args.fail_on, patience_s=args.patience)
+
+
+def run_and_report(run: Any, *, out: Path | None, fail_on: str, patience_s: float) -> int:
+    """Runs `run(listen)`, shows it, and writes its report whatever happens; returns the exit code.
+
+    The exit code is 1 where a finding reaches `fail_on`, 2 where the audit hung or the report could not be
+    written, 130 after Ctrl-C.
+    """
+    from plaudit.cli.interrupts import Interrupts, Watchdog
+    from plaudit.cli.screen import Screen
+
+    screen, interrupts = Screen(), Interrupts()
+    watchdog = Watchdog(patience_s=patience_s, save=lambda report: _write(report, out))
+
+    def listen(event: Event) -> None:
+        watchdog(event)
+        interrupts(event)
+        screen(event)
+
+    with interrupts:
+        listener: Listener = listen
+        with screen, watchdog:
+            report: AuditReport = run(listener)
+        screen.findings(report)
+        try:
+            screen.where(report, _write(report, out))
+        except PlauditError as error:
+            return _elsewhere(report, error)
+    if watchdog.fired:
+        return BAD_INPUT
+    if report.interrupted or interrupts.noted:
+        print("interrupted; the report holds what was found so far" if report.interrupted else "interrupted",
+              file=sys.stderr)
+        return INTERRUPTED
+    return int(report.fails(fail_on))
+
+
+def _write(report: AuditReport, out: Path | None) -> Path:
+    from plaudit.auditing.report.files import write_all, write_next
+
+    return write_next(report) if out is None else write_all(report, out)
+
+
+def _elsewhere(report: AuditReport, error: PlauditError) -> int:
+    """A report that cannot be written where it should goes to the temporary folder, if that has room."""
+    draft = Path(tempfile.mkdtemp(prefix="plaudit-"))
+    try:
+        where = f"; it lies in {_write(report, draft)} instead"
+    except (PlauditError, OSError):
+        shutil.rmtree(draft, ignore_errors=True)
+        where = ""
+    print(f"error: {error}{where}", file=sys.stderr)
+    return BAD_INPUT
 
 
 def _json(text: str) -> dict[str, Any]:
@@ -82,5 +147,5 @@ def _json(text: str) -> dict[str, Any]:
         raise BadInput("--env-kwargs", expected="JSON such as '{\"g\": 9.81}'", received=text,
                        fix=str(error)) from error
     if not isinstance(value, dict):
-        raise BadInput("--env-kwargs", expected="a JSON object", received=text)
+        raise BadInput("--env-kwargs", expected="a JSON object such as '{\"g\": 9.81}'", received=text)
     return value

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from plaudit.auditing.report.files import check_folder, next_folder
+from plaudit.auditing.report.folders import check_folder, next_folder
+from plaudit.cli.audit import run_and_report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +26,13 @@ class DemoArgs:
 
 def demo(args: DemoArgs) -> int:
     """Audits the demo's reward; succeeds when the audit does, whatever it finds."""
-    folder = args.out or next_folder()
-    check_folder(folder)
+    check_folder(args.out or next_folder())
+    print("The task: a boat race. The reward pays 3 for each buoy and 5 for the finish. What is wanted: boats that "
+          "finish.", flush=True)
     from plaudit.auditing.audit import audit
     from plaudit.auditing.flaws import boat_race
-    from plaudit.cli.screen import Screen, Watchdog
 
-    screen = Screen()
     flaw = boat_race.farmed_checkpoints()
-    screen.console.print("[bright_black]The task: a boat race. The reward pays 3 for each buoy and 10 for the finish. "
-                         "What is wanted: boats that finish.[/]")
-    with screen, Watchdog(screen):
-        report = audit(boat_race.reward, env=flaw.task(), intent=flaw.intent(), seconds=args.budget, seed=args.seed,
-                       listen=screen)
-    report.save(folder)
-    screen.verdict(report, folder)
-    return 130 if report.interrupted else 0
+    return run_and_report(lambda listen: audit(boat_race.reward, env=flaw.task(), intent=flaw.intent(),
+                                               seconds=args.budget, seed=args.seed, listen=listen),
+                          out=args.out, fail_on="never", patience_s=120.0)

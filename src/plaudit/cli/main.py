@@ -6,8 +6,10 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -68,24 +70,53 @@ def usage() -> str:
 
 def _run(command: Command, words: Sequence[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    logging.basicConfig(level=os.environ.get("PLAUDIT_LOG", "ERROR").upper(), format="%(name)s: %(message)s")
-    import tyro
-
-    from plaudit.core.errors import PlauditError
-
+    level = os.environ.get("PLAUDIT_LOG", "").upper()
+    known = logging.getLevelNamesMapping().get(level, logging.CRITICAL)
+    logging.basicConfig(level=known, format="%(name)s: %(message)s")
     try:
         module = importlib.import_module(command.module)
+        import tyro
+
         options = tyro.cli(getattr(module, command.options), args=list(words[1:]), prog=f"plaudit {words[0]}")
-        return int(getattr(module, command.function)(options))
-    except PlauditError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _complain("interrupted", INTERRUPTED)
+    return _guarded(lambda: int(getattr(module, command.function)(options)), debug=known <= logging.DEBUG)
+
+
+def _guarded(work: Callable[[], int], *, debug: bool) -> int:
+    """Runs a command; whatever goes wrong is one line on stderr."""
+    from plaudit.core.errors import PlauditError
+
+    warnings.showwarning = _show_warning
+    try:
+        return work()
+    except PlauditError as error:
+        if debug:
+            raise
+        return _complain(f"error: {error}", BAD_INPUT)
+    except KeyboardInterrupt:
+        return _complain("interrupted; nothing was written", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit as error:
+        return _complain(f"error: code that was run called sys.exit({error.code!r})", BAD_INPUT)
+    except Exception as error:
+        if debug:
+            raise
+        return _complain(f"error: {type(error).__name__}: {error} (PLAUDIT_LOG=debug shows where)", BAD_INPUT)
+
+
+def _complain(text: str, code: int) -> int:
+    print(" ".join(text.split()), file=sys.stderr)
+    return code
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None,
+                  line: str | None = None) -> None:
+    """A warning to the user is one line; those between programmers are not shown."""
+    if issubclass(category, UserWarning) and "plaudit" in filename:
+        _complain(f"note: {message}", 0)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
 from types import TracebackType
 
@@ -31,7 +29,7 @@ class Screen:
             TextColumn("{task.fields[sign]}"), TextColumn("{task.fields[name]:<10}"), BarColumn(bar_width=18),
             TextColumn("{task.fields[note]}", markup=True), TimeElapsedColumn(), console=self.console, transient=False)
         self.tasks: dict[str, TaskID] = {}
-        self.last_event = time.monotonic()
+        self._spoken: set[str] = set()
 
     def __enter__(self) -> Screen:
         if self.live:
@@ -44,9 +42,13 @@ class Screen:
 
     def __call__(self, event: Event) -> None:
         """Draws one event."""
-        self.last_event = time.monotonic()
         if event.kind == "recognised":
-            self.console.print(f"[bold]plaudit audit[/] · {escape(event.text)}", soft_wrap=True)
+            self.console.print(f"{escape(event.text)}\n[bright_black]checks: {', '.join(event.checks)}[/]",
+                               soft_wrap=True)
+            for name in event.checks if self.live else ():
+                self._line(name, "[bright_black]·[/]", "[bright_black]waits[/]")
+        elif event.kind == "note":
+            self.console.print(f"[bright_black]{escape(event.text)}[/]", soft_wrap=True)
         elif event.kind == "started":
             self._line(event.check, "…", escape(event.text))
         elif event.kind == "progress":
@@ -63,15 +65,25 @@ class Screen:
         if not self.live:
             if final is not None:
                 self.console.print(f"{sign} {name:<10} {note} ({final:.1f} s)", soft_wrap=True)
+            elif name not in self._spoken:
+                self.console.print(f"{sign} {name:<10} {note}", soft_wrap=True)
+                self._spoken.add(name)
             return
         if name not in self.tasks:
-            self.tasks[name] = self.progress.add_task("", total=1.0, sign=sign, name=name, note=note)
+            self.tasks[name] = self.progress.add_task("", total=1.0, start=False, sign=sign, name=name, note=note)
+        if "waits" not in note:
+            self.progress.start_task(self.tasks[name])
         self.progress.update(self.tasks[name], completed=done, sign=sign, note=note)
         if final is not None:
             self.progress.stop_task(self.tasks[name])
 
     def verdict(self, report: AuditReport, folder: Path) -> None:
         """The sentence, the findings, where the report lies and how to replay it."""
+        self.findings(report)
+        self.where(report, folder)
+
+    def findings(self, report: AuditReport) -> None:
+        """The sentence and the findings."""
         safe = report.verdict.safe
         colour = {True: "green", False: "red", None: "yellow"}[safe]
         self.console.print()
@@ -82,33 +94,11 @@ class Screen:
             if f.fix is not None:
                 self.console.print(Padding(f"[green]repair, audited again:[/] {escape(f.fix.description)}", (0, 0, 0,
                                                                                                              9)))
+
+    def where(self, report: AuditReport, folder: Path) -> None:
+        """Where the report lies and how to replay it."""
         self.console.print(f"\nreport   {folder / 'report.html'}", soft_wrap=True)
         first = next((i for i, f in enumerate(report.findings, 1) if f.witness is not None), None)
         if first is not None:
             self.console.print(f"replay   plaudit replay {folder / witness_file(first)} --gif exploit.gif",
                                soft_wrap=True)
-
-
-class Watchdog:
-    """Interrupts an audit whose code under audit has not come back for very long (a hang in native code, say)."""
-
-    def __init__(self, screen: Screen, *, limit_s: float = 300.0) -> None:
-        self.screen, self.limit_s = screen, limit_s
-        self.stopped = threading.Event()
-
-    def __enter__(self) -> Watchdog:
-        threading.Thread(target=self._watch, daemon=True).start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stopped.set()
-
-    def _watch(self) -> None:
-        import _thread
-
-        while not self.stopped.wait(1.0):
-            if time.monotonic() - self.screen.last_event > self.limit_s:
-                self.screen.console.print(f"[red]nothing came back for {self.limit_s:.0f} s: the environment or reward "
-                                          "hangs; stopping with what was found so far[/]")
-                _thread.interrupt_main()
-                return

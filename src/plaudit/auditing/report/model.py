@@ -53,6 +53,8 @@ class AuditReport:
     versions: Mapping[str, str]
     context: AuditContext = field(repr=False)
     """Everything that was looked at, for figures and for further questions."""
+    subject: Subject = field(repr=False)
+    """What was audited, and where it comes from."""
 
     @staticmethod
     def of(context: AuditContext, subject: Subject, *, verdict: Verdict, findings: Sequence[Finding],
@@ -60,12 +62,12 @@ class AuditReport:
         """Gathers what an audit found."""
         budget = {"steps": context.budget.steps, "rl_cost": context.budget.rl_cost}
         return AuditReport(
-            target=subject.target.text if subject.target else str(subject.source.get("target", subject.reward.name)),
+            target=subject.name,
             env=context.task.name, intent=context.intent.text if context.intent else None, verdict=verdict,
             findings=findings, checks=checks, seconds=seconds, seed=context.seed, interrupted=interrupted,
-            config={**config, "recognised": subject.recognised, "budget": budget, "task": context.task.spec(),
+            config={**config, "recognised": subject.recognised, "budget": budget, "task": dict(subject.task_spec),
                     "intent": context.intent.statement if context.intent else None},
-            versions=versions(), context=context,
+            versions=versions(), context=context, subject=subject,
         )
 
     def fails(self, threshold: str = "high") -> bool:
@@ -89,6 +91,7 @@ class AuditReport:
 
         Raises:
             BadInput: when the folder exists and holds other things than an audit.
+            PlauditError: when it cannot be written (a full disk, say); nothing half-written is left.
         """
         from plaudit.auditing.report.files import write_all
 

@@ -99,6 +99,8 @@ def _witness(report: AuditReport, behaviour: Behaviour) -> Witness:
 
 def _film(report: AuditReport, role: str, name: str, witness: Witness) -> dict[str, Any] | None:
     context = report.context
+    if witness.seed is None:  # a logged episode
+        return None
     film = shoot(context.task, witness.action_tensor(), witness.seed)
     if film is None:
         return None
