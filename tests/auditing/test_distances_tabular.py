@@ -299,6 +299,18 @@ def test_trivial_rewards_are_alike_and_one_from_all_others(canonical):
     assert float(starc(torch.stack([constant, r]), mdp, metric="angle")[0, 1]) == pytest.approx(torch.pi / 2)
 
 
+@pytest.mark.parametrize("canonical", FULL)
+def test_rewards_of_very_unlikely_transitions_are_no_rounding(canonical):
+    """Random worlds hold transitions of probability 1e-10; a reward on them alone still orders policies."""
+    mdp = random_mdp(states=8, actions=2, discount=0.95, seed=46)
+    rare = torch.where(mdp.transition < 1e-6, random_reward(mdp, 47)[0].abs(), 0.0)
+    assert float((mdp.transition * rare).sum(-1).amax()) < 1e-7
+    d = starc(torch.stack([rare, -rare, 5 * rare + shaping(mdp, 48)]), mdp, canonical=canonical)
+    assert float(d[0, 1]) == pytest.approx(2.0, abs=1e-6)
+    assert float(d[0, 2]) < 1e-3
+    assert float(regret(torch.stack([rare, -rare]), mdp)[0, 1]) == pytest.approx(1.0)
+
+
 def test_unreachable_states_count_unless_left_out():
     transition = torch.zeros(3, 2, 3, dtype=torch.float64)
     transition[0, 0, 0] = transition[0, 1, 1] = transition[1, :, 0] = transition[2, :, 0] = 1

@@ -129,6 +129,13 @@ def test_ties_do_not_make_policy_iteration_cycle():
     assert torch.allclose(settled.value, torch.tensor(1 / 3 / 0.01, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("unit", [1e-15, 1e15])
+def test_optimal_policy_does_not_depend_on_the_unit(unit):
+    mdp = small(13, states=9, actions=4, discount=0.95)
+    scaled = mdp.with_reward(unit * mdp.reward)
+    assert torch.equal(plan.policy_iteration(scaled).policy, plan.policy_iteration(mdp).policy)
+
+
 @pytest.mark.parametrize(("call", "text"), [
     (lambda m: plan.evaluate(m, torch.ones(4, 2)), "sum to 1"),
     (lambda m: plan.evaluate(m, torch.tensor([0, 1, 2, 0])), "indices"),

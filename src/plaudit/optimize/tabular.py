@@ -130,7 +130,7 @@ def policy_iteration(mdp: TabularMDP) -> Plan:
         value = _evaluate_indices(mdp, reward, policy)
         q = reward + mdp.discount * _next(mdp, value)
         best, action = q.max(-1)
-        slack = _IMPROVEMENT * (1 + q.abs().amax((-1, -2), keepdim=True).squeeze(-1))
+        slack = _IMPROVEMENT * q.abs().amax((-1, -2), keepdim=True).squeeze(-1)
         better = best > q.gather(-1, policy.unsqueeze(-1)).squeeze(-1) + slack
         if not bool(better.any()):
             return Plan(value=value, policy=policy, expected_return=(mdp.initial * value).sum(-1))

@@ -27,6 +27,9 @@ Canonical = Literal["none", "val", "val_potential", "minimal", "minimal_potentia
 Weighting = Literal["uniform", "transition"]
 States = Literal["all", "reachable"]
 
+_REFINEMENTS = 2
+"""Normal equations square the condition; solving again for what is left of the potential mends that."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CanonicalRewards:
@@ -96,7 +99,9 @@ def canonicalise(rewards: Tensor, mdp: TabularMDP, *, canonical: Canonical = "va
     if canonical == "minimal":
         return _minimal(rewards, world, weighting, scale)
     if canonical == "minimal_potential":
-        return world.full(world.shaped(rewards, _least_potential(rewards, world, weighting)), scale)
+        for _ in range(_REFINEMENTS):
+            rewards = world.shaped(rewards, _least_potential(rewards, world, weighting))
+        return world.full(rewards, scale)
     if canonical == "none":
         return world.full(rewards, scale)
     if mdp.sparse:
@@ -190,8 +195,8 @@ def _minimal(rewards: Tensor, world: _World, weighting: Weighting, scale: Tensor
         cost = (1 / squares).reshape(world.mdp.S, world.mdp.A)
     else:
         cost = 1 / (world.tau**2).sum(-1)
-    potential = _least_mean_potential(mean, world, cost * world.here.unsqueeze(-1))
-    mean = world.shaped_mean(mean, potential)
+    for _ in range(_REFINEMENTS):
+        mean = world.shaped_mean(mean, _least_mean_potential(mean, world, cost * world.here.unsqueeze(-1)))
     if weighting == "transition":
         return world.compact(mean, scale)
     spread = mean * cost.unsqueeze(-3)

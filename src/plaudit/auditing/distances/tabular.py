@@ -23,9 +23,19 @@ Norm = Literal["l1", "l2", "linf", "weighted_l1", "weighted_l2", "weighted_linf"
 Metric = Literal["l1", "l2", "linf", "weighted_l1", "weighted_l2", "weighted_linf", "angle", "weighted_angle"]
 Form = Literal["pearson", "l2"]
 
-TRIVIAL = 1e-8
-"""A canonical reward this small beside the reward it came from is rounding: it orders no policies."""
 _EXACT = "donot_use_mm_for_euclid_dist"
+_ROUNDING = 1e3 * torch.finfo(torch.float64).eps
+
+
+def trivial_below(mdp: TabularMDP) -> float:
+    """A canonical reward this small beside the reward it came from is rounding: it orders no policies.
+
+    Rounding leaves about eps / (1 - discount) of a constant reward. The threshold lies 1,000 times higher,
+    and not at a flat 1e-8, because random worlds have transitions of probability 1e-10 that do order policies.
+    """
+    return _ROUNDING / (1 - mdp.discount)
+
+
 
 
 def starc(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None, canonical: Canonical = "val",
@@ -70,7 +80,7 @@ def starc(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None, canonic
     def standard(x: Tensor) -> tuple[Tensor, CanonicalRewards]:
         c = canonicalise(x, mdp, canonical=canonical, weighting=weighting, policy=policy, states=states)
         size = _norm(c, norm, mdp)
-        tiny = TRIVIAL * c.scale * (1.0 if norm == "range" else _norm(_ones(c), norm, mdp))
+        tiny = trivial_below(mdp) * c.scale * (1.0 if norm == "range" else _norm(_ones(c), norm, mdp))
         factor = torch.where(size > tiny, 1 / size, 0.0)
         return c.values * factor.unsqueeze(-1), c
 
@@ -137,7 +147,7 @@ def regret(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None,
         got = torch.einsum("...isa,...jsa->...ij", judge, visits)
         lost, span = best.unsqueeze(-1) - got, (best - worst).unsqueeze(-1)
     size = judge.abs().amax((-1, -2)) / (1 - mdp.discount)
-    trivial = span <= TRIVIAL * (size if to is not None else size.unsqueeze(-1))
+    trivial = span <= trivial_below(mdp) * (size if to is not None else size.unsqueeze(-1))
     return torch.where(trivial, 0.0, lost / torch.where(trivial, 1.0, span)).clamp(0.0, 1.0)
 
 
@@ -221,7 +231,7 @@ def _correlation_distance(kind: Canonical, rewards: Tensor, mdp: TabularMDP, to:
         centred = c.values - (weight * c.values).sum(-1, keepdim=True)
         u = centred * weight.sqrt()
         size = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
-        return torch.where(size > TRIVIAL * c.scale.unsqueeze(-1), u / size, 0.0)
+        return torch.where(size > trivial_below(mdp) * c.scale.unsqueeze(-1), u / size, 0.0)
 
     u = standard(rewards)
     v = None if to is None else standard(to)
