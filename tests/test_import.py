@@ -27,23 +27,26 @@ EVERYDAY = ("import plaudit; plaudit.Episodes, plaudit.Reward, plaudit.Score, pl
             "plaudit.mean, plaudit.Seeds, plaudit.make")
 
 
-def measure(statement: str, *, times: int) -> tuple[float, set[str]]:
-    """The median seconds that a statement costs after `import torch`, and the modules that it loads."""
-    runs = [json.loads(subprocess.run([sys.executable, "-c", MEASURE.format(statement=statement)], check=True,
-                                      capture_output=True, text=True).stdout) for _ in range(times)]
+def measure(statement: str) -> tuple[float, set[str]]:
+    """The seconds that a statement costs after `import torch`, and the modules that it loads."""
+    out = subprocess.run([sys.executable, "-c", MEASURE.format(statement=statement)], check=True, capture_output=True,
+                         text=True).stdout
+    run = json.loads(out)
     # A busy machine slows torch as well: where torch needs longer than its usual second, we may in proportion.
-    return statistics.median(r["own_s"] / max(1.0, r["torch_s"]) for r in runs), set(runs[0]["loaded"])
+    return run["own_s"] / max(1.0, run["torch_s"]), set(run["loaded"])
 
 
 @pytest.mark.parametrize("statement", ["import plaudit", EVERYDAY], ids=["import", "everyday names"])
 def test_import_costs_at_most_half_a_second_beyond_torch(statement: str) -> None:
-    seconds, loaded = measure(statement, times=3)
+    seconds, loaded = measure(statement)
+    if seconds > ALLOWED_S:  # once may be bad luck
+        seconds = statistics.median([seconds, *(measure(statement)[0] for _ in range(4))])
     assert seconds <= ALLOWED_S
     assert not loaded & HEAVY
 
 
 def test_the_measurement_sees_a_slow_import() -> None:
-    seconds, loaded = measure("import scipy; time.sleep(0.6 * max(1.0, torch_s))", times=1)
+    seconds, loaded = measure("import scipy; time.sleep(0.6 * max(1.0, torch_s))")
     assert seconds > ALLOWED_S
     assert "scipy" in loaded & HEAVY
 
