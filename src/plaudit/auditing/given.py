@@ -130,7 +130,7 @@ def _numpy(obs: Tree) -> Any:
 
 def _load_zip(path: Path) -> Any:
     """The zip does not name its algorithm, so each is tried."""
-    sb3 = require("stable_baselines3", extra="dev")
+    sb3 = require("stable_baselines3", extra="sb3")
     failures: list[str] = []
     for name in ("PPO", "SAC", "DQN", "TD3", "A2C", "DDPG"):
         try:
