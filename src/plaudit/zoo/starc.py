@@ -8,8 +8,8 @@ continuous task, Pendulum, where the distance can only be sampled: are four rewa
 Deviations from the paper's code, each for less noise: returns are computed exactly instead of by rollouts;
 the minimal representative is solved for instead of approached by gradient steps; canonical rewards count as
 trivial only below rounding, because a tenth of the protocol's rewards live on transitions of probability
-1e-10, which still order policies. Pendulum stands for Reacher, because its dynamics are known: the sampled distances stand beside exact
-ones on a grid.
+1e-10, which still order policies. Pendulum stands for Reacher, because its dynamics are known: the sampled
+distances stand beside exact ones on a grid.
 """
 
 from __future__ import annotations
