@@ -15,7 +15,7 @@ from PIL import Image
 from plaudit.core.episodes import Episodes
 from plaudit.tasks.base import Task
 
-MAX_CLIP_FRAMES = 60
+MAX_CLIP_FRAMES = 40
 CLIP_WIDTH = 360
 
 
