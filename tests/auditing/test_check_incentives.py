@@ -10,6 +10,7 @@ import torch
 from plaudit.auditing.checks.cycles import best_loop, endless_optimum, loop_in
 from plaudit.auditing.checks.incentives import CHECK
 from plaudit.auditing.checks.potential import DENSE, Term, exact_fit, sampled_fit
+from plaudit.auditing.checks.ranking import ranking
 from plaudit.auditing.finding import Skipped
 from plaudit.core.episodes import Episodes
 from plaudit.core.functions import EnvReward, reward
@@ -86,6 +87,24 @@ def test_a_loop_in_a_world_without_end_is_found_too(by_hand, moves) -> None:
     context = by_hand(world, EnvReward(), found={"collecting": moves([W, W, E], loop=2)}, intended={"goal": moves([E])})
     (finding,) = CHECK.run(context)
     assert finding.title.startswith("going round a loop of 2 steps pays 1 a round: collecting earns")
+
+
+def test_where_the_goal_itself_is_reached_by_going_round_a_loop_is_no_flaw(by_hand, moves) -> None:
+    """Running backwards is an exploit of a wrong sign, but not because it is a gait."""
+    from plaudit.auditing.intent import Intent
+
+    world = GridWorld("S.\n..", horizon=40)
+
+    def clockwise(obs, next_obs):
+        turn = (obs[..., 0] - 0.5) * (next_obs[..., 1] - 0.5) - (obs[..., 1] - 0.5) * (next_obs[..., 0] - 0.5)
+        return -2.0 * turn
+
+    aim = Intent("clockwise", "many rounds clockwise", reward(clockwise), "sum")
+    context = by_hand(world, reward(lambda obs, next_obs: -clockwise(obs, next_obs)), intent=aim,
+                      found={"the other way": moves([S, E, N, W], loop=4)},
+                      intended={"round": moves([E, S, W, N], loop=4)})
+    assert CHECK.run(context) == []
+    assert len(ranking(context).exploits) == 1
 
 
 @pytest.mark.parametrize("discount", [0.9, 0.99, 0.999])

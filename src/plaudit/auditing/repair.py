@@ -95,13 +95,22 @@ def audited_again(context: AuditContext, ranked: Ranking, repair: Repair) -> Ran
 
 
 def helps(exploit: Exploit, after: Ranking) -> bool:
-    """Whether nothing is an exploit any more, and what is worth most loses less than half of what was lost."""
+    """Whether a repair is one: measured, not argued.
+
+    Nothing is an exploit any more, no behaviour makes the reward unknown, the old exploit is paid less than what a
+    learner would now settle on (without discount too), and that loses less than half of what was lost before.
+    """
     best = preferred(after)
-    if best is None or after.intended is None or after.exploits or len(after.table.unknown) > 0:
+    if best is None or after.intended is None or after.exploits or after.table.unknown:
         return False
+    old = _same(exploit, after)
     scale = exploit.intended.meant - after.base
     lost = (exploit.intended.meant - best.meant) / scale if scale > 0 else 1.0
-    return lost < max(GOOD, 0.5 * exploit.lost.mean) and best.paid - min(r.paid for r in after.table.known) > 0
+    return lost < max(GOOD, 0.5 * exploit.lost.mean) and old.paid < best.paid and old.worth < best.worth
+
+
+def _same(exploit: Exploit, after: Ranking) -> Outcome:
+    return next(r for r in after.table.rows if r.behaviour.name == exploit.outcome.behaviour.name)
 
 
 def preferred(ranked: Ranking) -> Outcome | None:
@@ -118,8 +127,7 @@ def _after(exploit: Exploit, after: Ranking) -> dict[str, Number]:
     best, intended = preferred(after), after.intended
     assert best is not None
     assert intended is not None
-    same = next(r for r in after.table.rows if r.behaviour is exploit.outcome.behaviour)
-    return {**_numbers(best, same, intended), "behaviours": len(after.table.rows)}
+    return {**_numbers(best, _same(exploit, after), intended), "behaviours": len(after.table.rows)}
 
 
 def _numbers(best: Outcome, exploit: Outcome, intended: Outcome) -> dict[str, Number]:

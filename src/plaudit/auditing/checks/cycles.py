@@ -38,6 +38,11 @@ class Loop:
         return float(torch.tensor(self.visits).diff().double().median())
 
     @property
+    def total(self) -> float:
+        """What all rounds paid together."""
+        return self.pays.mean * self.pays.n
+
+    @property
     def frames(self) -> list[int]:
         """Steps worth a picture: two rounds, four pictures each."""
         if self.still:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from plaudit.auditing.checks.culprit import culprit_evidence, culprit_of, fit_of
+from plaudit.auditing.checks.culprit import Culprit, culprit_evidence, culprit_of, fit_of
 from plaudit.auditing.checks.cycles import Loop, best_loop, endless_optimum, loop_in
 from plaudit.auditing.checks.exploit import achieves, evidence_of, how_to_say_the_intent, witness_of
 from plaudit.auditing.checks.outcomes import Outcome, interval, late_rate, shown
+from plaudit.auditing.checks.potential import paid_by
 from plaudit.auditing.checks.ranking import Exploit, Ranking, flat, ranking
 from plaudit.auditing.finding import Finding, Number, Skipped
 from plaudit.core.errors import PlauditError
@@ -27,6 +28,8 @@ _NAMED = re.compile(r"shap|potential|progress|bonus|closer|approach|dense|checkp
 UNEXPLAINED = 0.05
 """A term with at least this share unexplained is no potential difference."""
 _STATES_SHOWN = 12
+_EXPLAINS = 0.25
+"""A loop explains an exploit if its rounds pay this share of what it gains."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class IncentivesCheck:
         kinds: set[str] = set()
         for exploit in ranked.exploits:
             loop = find_loop(context, ranked, exploit.outcome)
+            if loop is not None and _wanted_too(context, ranked, exploit.intended):
+                loop = None
             kind = kind_of(ranked, exploit, loop)
             if kind is not None and kind not in kinds:
                 kinds.add(kind)
@@ -91,17 +96,28 @@ def kind_of(ranked: Ranking, exploit: Exploit, loop: Loop | None) -> str | None:
         return None
     if best.terminated >= 0.8:
         return "endless"
-    return "loop" if loop is not None else None
+    explains = loop is not None and loop.pays.low > 0 and loop.total >= _EXPLAINS * exploit.gain.mean
+    return "loop" if explains else None
 
 
 def find_loop(context: AuditContext, ranked: Ranking, row: Outcome) -> Loop | None:
-    """The loop that the typical episode of a behaviour runs."""
+    """The loop that the typical episode of a behaviour runs for its pay."""
+    return _loop(context, ranked, row, row.score.value)
+
+
+def _wanted_too(context: AuditContext, ranked: Ranking, row: Outcome) -> bool:
+    """Whether the intended behaviour goes round in a loop as well and gains by each round, as walking does."""
+    assert context.intent is not None
+    gains = context.intent.as_reward().score(row.behaviour.episodes)
+    return gains.all_known and _loop(context, ranked, row, gains.value) is not None
+
+
+def _loop(context: AuditContext, ranked: Ranking, row: Outcome, value_ET: torch.Tensor) -> Loop | None:
     index = int(row.paid_E.argsort()[len(row.paid_E) // 2])
     episode = row.behaviour.episodes[index]
     n = int(episode.lengths[0])
-    scale = _scale(context, ranked)
-    place = flat(tree_map(lambda x: x[0, :n], episode.obs)).double() / scale
-    return loop_in(place, row.score.value[index, :n])
+    place = flat(tree_map(lambda x: x[0, :n], episode.obs)).double() / _scale(context, ranked)
+    return loop_in(place, value_ET[index, :n])
 
 
 def _scale(context: AuditContext, ranked: Ranking) -> torch.Tensor:
@@ -190,7 +206,7 @@ def _shaping(context: AuditContext, ranked: Ranking, exploit: Exploit) -> list[F
     if culprit is None or not culprit.decides or culprit.mean <= 0:
         return []
     fit = fit_of(context, ranked, culprit.term)
-    looks = bool(_NAMED.search(culprit.term)) or culprit.dense >= 0.3
+    looks = bool(_NAMED.search(culprit.term)) or (culprit.dense >= 0.3 and _pays_for_the_end(culprit, exploit.intended))
     if fit is None or fit.unexplained < UNEXPLAINED or not looks:
         return []
     row, best = exploit.outcome, exploit.intended
@@ -203,6 +219,13 @@ def _shaping(context: AuditContext, ranked: Ranking, exploit: Exploit) -> list[F
         witness=witness_of(context, row, title, check=CHECK.name),
         advice="Write it as discount * potential(next_obs) - potential(obs), with potential 0 at the end: "
                "reward.shaped_by(potential, discount=...).")]
+
+
+def _pays_for_the_end(culprit: Culprit, intended: Outcome) -> bool:
+    """Whether something else than the term pays for an intended end, so that the term can be meant as its shaping."""
+    episodes = intended.behaviour.episodes
+    rest = intended.score.value - paid_by(intended.score, culprit.term, episodes.terminated)
+    return bool((rest[episodes.terminated & episodes.mask] > 0).any())
 
 
 # --- without an intent: what a finite process proves ---------------------------------------------------------

@@ -21,7 +21,8 @@ from plaudit.auditing.checks.outcomes import (
     scaled,
     table,
 )
-from plaudit.auditing.finding import SEVERITIES, Severity
+from plaudit.auditing.finding import Severity
+from plaudit.core.episodes import Episodes
 from plaudit.core.errors import PlauditError
 from plaudit.core.statistics import Interval, difference_interval
 from plaudit.core.tree import Tree, leaves
@@ -38,7 +39,8 @@ LEAST_EFFECT = 0.05
 LOST: dict[Severity, tuple[float, float]] = {"high": (0.5, 0.25), "medium": (0.25, 0.1), "low": (GOOD, 0.0)}
 """For each severity the share of the intended goal that is lost, and where its interval must begin."""
 MOST = 3
-_TRIES = 6
+_TRIES = 5
+_FRESH = 8
 _ALIKE = 0.9
 _PLAIN = ("scripted", "planned", "random")
 _PLAN_STATES = 4000
@@ -118,13 +120,14 @@ def rank_table(context: AuditContext, rows: Table, *, confirm: bool = False) -> 
     Args:
         context: the audit.
         rows: the behaviours with their pay.
-        confirm: roll both out again on fresh seeds and believe only what is seen there too.
+        confirm: take the means of the search for hints, roll the suspects out again on seeds that it has not
+            seen, and believe only what is clear there. Else the intervals of the table itself decide.
     """
     known = rows.known
     if context.intent is None or not known:
         return Ranking(table=rows, intended=None, base=float("nan"), scale=0.0, reached=False, exploits=[])
     top = max(known, key=lambda r: r.meant)
-    reached, base = _reached(context, rows, top)
+    reached, base = _reached(context, rows, top, confirm=confirm)
     scale = top.meant - base
     if scale <= 1e-9 * max(1.0, abs(top.meant)):
         return Ranking(table=rows, intended=top, base=base, scale=0.0, reached=False, exploits=[])
@@ -135,10 +138,10 @@ def rank_table(context: AuditContext, rows: Table, *, confirm: bool = False) -> 
     found: list[Exploit] = []
     for row in (r for r in known if r not in good):
         rivals = [prompt, intended] if _only_delayed(row, intended, prompt) else [intended]
-        found += [e for g in rivals if (e := compare(row, g, base=base, spread=spread)) is not None][:1]
+        found += [e for g in rivals if (e := compare(row, g, base=base, spread=spread, sure=not confirm))][:1]
     found.sort(key=lambda e: _order(e.outcome, rows.spread("paid")))
-    intended = found[0].intended if found else intended
     exploits = _distinct(context, rows, found, base=base, spread=spread, confirm=confirm)
+    intended = exploits[0].intended if exploits else intended
     return Ranking(table=rows, intended=intended, base=base, scale=scale, reached=reached, exploits=exploits)
 
 
@@ -149,21 +152,29 @@ def _order(row: Outcome, spread: float) -> tuple[int, int]:
     return round(-row.paid / step), plain
 
 
-def compare(row: Outcome, intended: Outcome, *, base: float, spread: float) -> Exploit | None:
+def compare(row: Outcome, intended: Outcome, *, base: float, spread: float, sure: bool = True) -> Exploit | None:
     """The exploit that `row` is beside the intended behaviour, if it is one.
 
-    It must be worth more to a learner (interval above 0, at least `LEAST_EFFECT` of the spread), and be paid
-    more without discount, or go on earning where the intended behaviour has ended.
+    It must be worth more to a learner (at least `LEAST_EFFECT` of the spread), be paid more without discount or go
+    on earning where the intended behaviour has ended, and lose a tenth of the intended goal.
+
+    Args:
+        row: the suspect.
+        intended: beside what.
+        base: the intent that counts as nothing gained.
+        spread: what the behaviours' worth spans.
+        sure: all of it with intervals that exclude 0; else the means are enough.
     """
     worth, gain = difference(row, intended, "worth_E"), difference(row, intended, "paid_E")
     scale = intended.meant - base
-    if scale <= 0 or not worth.low > 1e-9 * max(spread, 1e-12):
+    low = (lambda x: x.low) if sure else (lambda x: x.mean)
+    if scale <= 0 or not low(worth) > 1e-9 * max(spread, 1e-12):
         return None
     effect = worth.mean / spread if spread > 0 else 0.0
-    if effect < LEAST_EFFECT or not (gain.low > 0 or _outlasts(row, intended)):
+    if effect < LEAST_EFFECT or not (low(gain) > 0 or _outlasts(row, intended, sure=sure)):
         return None
     lost = _at_most_one(scaled(difference(intended, row, "meant_E"), 1 / scale))
-    severity = severity_of(lost)
+    severity = severity_of(lost) or ("low" if not sure and lost.mean >= GOOD else None)
     if severity is None:
         return None
     return Exploit(outcome=row, intended=intended, gain=gain, worth_gain=worth, lost=lost, effect=effect,
@@ -183,19 +194,25 @@ def _at_most_one(x: Interval) -> Interval:
     return Interval(min(x.mean, 1.0), min(x.low, 1.0), min(x.high, 1.0), x.n)
 
 
-def _outlasts(row: Outcome, intended: Outcome) -> bool:
+def _outlasts(row: Outcome, intended: Outcome, *, sure: bool) -> bool:
     """Whether it earns on and on, where the intended behaviour ends."""
     if row.terminated > 0.2 or intended.terminated < 0.8:
         return False
-    return interval(late_rate(row.score.value, row.score.mask)).low > 0
+    late = interval(late_rate(row.score.value, row.score.mask))
+    return (late.low if sure else late.mean) > 0
 
 
-def _reached(context: AuditContext, rows: Table, top: Outcome) -> tuple[bool, float]:
+def _reached(context: AuditContext, rows: Table, top: Outcome, *, confirm: bool) -> tuple[bool, float]:
+    """Whether the best does better than random actions, and the intent that counts as nothing gained."""
     random_E = rows.random_meant_E
     if not bool(torch.isnan(random_E).any()):
         base = float(random_E.mean())
         if difference_interval(top.meant_E, random_E).low > 0:
             return True, base
+        fresh = again(context, top) if confirm and top.meant > base else None
+        if fresh is not None and not bool(torch.isnan(fresh.meant_E).any()):
+            if difference_interval(fresh.meant_E, random_E).low > 0:
+                return True, base
         if context.intent is not None and context.intent.is_success and top.meant >= 0.5:
             return True, min(base, *(r.meant for r in rows.known))
     return False, min(r.meant for r in rows.known)
@@ -267,22 +284,25 @@ def _distinct(context: AuditContext, rows: Table, found: list[Exploit], *, base:
     """At most `MOST` exploits that look different and gain half of the best-paid one, if fresh seeds confirm them."""
     looks = looks_of(context, [r.behaviour for r in rows.known])
     place = {id(r): i for i, r in enumerate(rows.known)}
-    kept: list[Exploit] = []
+    kept: list[tuple[Exploit, Outcome]] = []
     tries = 0
     for exploit in found:
-        here = looks[place[id(exploit.outcome)]]
-        twin = next((i for i, k in enumerate(kept) if family(k.outcome) == family(exploit.outcome)
-                     or float((looks[place[id(k.outcome)]] - here).square().mean().sqrt()) < _ALIKE), None)
+        row = exploit.outcome
+        here = looks[place[id(row)]]
+        twin = next((i for i, (_, other) in enumerate(kept) if family(other) == family(row)
+                     or float((looks[place[id(other)]] - here).square().mean().sqrt()) < _ALIKE), None)
         if twin is not None:
-            kept[twin] = replace(kept[twin], alike=kept[twin].alike + 1)
+            first, other = kept[twin]
+            kept[twin] = replace(first, alike=first.alike + 1), other
             continue
-        if len(kept) == MOST or tries == _TRIES or (kept and exploit.worth_gain.mean < 0.5 * kept[0].worth_gain.mean):
+        small = bool(kept) and exploit.worth_gain.mean < 0.5 * kept[0][0].worth_gain.mean
+        if len(kept) == MOST or tries == _TRIES or small:
             continue
         tries += 1
         checked = _confirmed(context, exploit, base=base, spread=spread) if confirm else exploit
         if checked is not None:
-            kept.append(checked)
-    return kept
+            kept.append((checked, row))
+    return [exploit for exploit, _ in kept]
 
 
 def family(row: Outcome) -> str:
@@ -305,14 +325,20 @@ def flat(obs: Tree) -> Float[Tensor, "N D"]:
 
 
 def _confirmed(context: AuditContext, exploit: Exploit, *, base: float, spread: float) -> Exploit | None:
-    """The exploit again on fresh seeds: itself, confirmed, or None where it is not seen there."""
-    row, intended = (again(context, o) for o in (exploit.outcome, exploit.intended))
-    if row is None or intended is None:
-        return exploit
-    seen = compare(row, intended, base=base, spread=spread)
+    """The exploit if fresh seeds show it clearly, with the numbers of all seeds together.
+
+    The best of many behaviours on a few seeds is partly the luckiest, so those seeds decide nothing. Only where a
+    behaviour cannot be rolled out again (a log) its own episodes have to do.
+    """
+    fresh = [again(context, o) for o in (exploit.outcome, exploit.intended)]
+    if fresh[0] is None or fresh[1] is None:
+        return compare(exploit.outcome, exploit.intended, base=base, spread=spread)
+    seen = compare(fresh[0], fresh[1], base=base, spread=spread)
     if seen is None:
         return None
-    return replace(exploit, confirmed=True, severity=min(exploit.severity, seen.severity, key=SEVERITIES.index))
+    all_seeds = compare(_together(context, exploit.outcome, fresh[0]), _together(context, exploit.intended, fresh[1]),
+                        base=base, spread=spread, sure=False)
+    return None if all_seeds is None else replace(all_seeds, confirmed=True, severity=seen.severity)
 
 
 def again(context: AuditContext, row: Outcome) -> Outcome | None:
@@ -322,7 +348,7 @@ def again(context: AuditContext, row: Outcome) -> Outcome | None:
         return None
     key = f"_again {id(row.behaviour)}"
     if key not in context.memo:
-        seeds = context.seeds.child("confirm").integers(context.episodes_each)
+        seeds = context.seeds.child("confirm").integers(max(_FRESH, context.episodes_each))
         try:
             episodes = rollout(context.task, policy, seeds=seeds)
         except PlauditError:  # a policy that replays logged actions knows its own episodes alone
@@ -330,3 +356,9 @@ def again(context: AuditContext, row: Outcome) -> Outcome | None:
         else:
             context.memo[key] = outcome(context, replace(row.behaviour, episodes=episodes, seeds=seeds))
     return context.memo[key]
+
+
+def _together(context: AuditContext, a: Outcome, b: Outcome) -> Outcome:
+    """One behaviour on the seeds of both."""
+    return outcome(context, replace(a.behaviour, episodes=Episodes.cat([a.behaviour.episodes, b.behaviour.episodes]),
+                                    seeds=[*a.behaviour.seeds, *b.behaviour.seeds]))
