@@ -359,6 +359,15 @@ def test_many_worlds_at_once_equal_one_by_one():
             assert torch.allclose(call(R[b], one), together[b], atol=1e-10)
 
 
+def test_many_worlds_are_handled_a_few_at_a_time_with_the_same_result(monkeypatch):
+    mdp = world(49, batch=(9,))
+    R, other = random_reward(mdp, 50, count=2), random_reward(mdp, 51, count=2)
+    whole, pairs = starc(R, mdp), starc(R, mdp, to=other, norm="weighted_l1")
+    monkeypatch.setattr("plaudit.auditing.distances.tabular._CHUNK", 700)
+    assert torch.allclose(starc(R, mdp), whole, atol=1e-12)
+    assert torch.allclose(starc(R, mdp, to=other, norm="weighted_l1"), pairs, atol=1e-12)
+
+
 def test_large_grid_is_compared_exactly():
     n = 80
     cell = np.arange(n * n).reshape(n, n)
@@ -393,6 +402,8 @@ def as_a_user(function, *args, **kwargs):
     (lambda m, r: as_a_user(canonicalise, r, m, canonical="best"), BadInput, "canonical"),
     (lambda m, r: as_a_user(canonicalise, r, m, states="some"), BadInput, "states"),
     (lambda m, r: starc(r * float("nan"), m), BadInput, "finite"),
+    (lambda m, r: starc(r, m, to=r[:1]), BadInput, "as many"),
+    (lambda m, r: epic(r, m, to=r[:1]), BadInput, "as many"),
     (lambda m, r: as_a_user(epic, r, m, form="kendall"), BadInput, "form"),
     (lambda m, r: as_a_user(dard, r, m, coverage="kendall"), BadInput, "coverage"),
     (lambda m, r: epic(torch.zeros(1, m.to_sparse().transition.nnz), m.to_sparse()), Unsupported, "impossible"),

@@ -100,3 +100,15 @@ def test_float32_rows_are_made_exact():
     mdp = TabularMDP(transition=row, reward=torch.zeros(4, 2, 4), initial=torch.ones(4) / 4,
                      terminal=torch.zeros(4, dtype=torch.bool), discount=0.9)
     assert float((mdp.transition.sum(-1) - 1).abs().max()) < 1e-12
+
+
+def test_one_of_many_processes_is_picked():
+    mdp = random_mdp(states=4, actions=2, batch=(3,), seed=5).with_reward(torch.randn(3, 4, 2, 4))
+    one, two = mdp[1], mdp[1:]
+    assert tuple(one.batch) == () and tuple(two.batch) == (2,)
+    assert torch.equal(one.transition, mdp.transition[1]) and torch.equal(two.reward, mdp.reward[1:])
+    assert torch.equal(one.expected_reward(), mdp.expected_reward()[1])
+    shared = random_mdp(states=4, actions=2).with_reward(torch.randn(3, 4, 2, 4))
+    assert shared[2].transition.ndim == 3 and torch.equal(shared[2].reward, shared.reward[2])
+    with pytest.raises(BadInput, match="leading axis"):
+        chain()[0]

@@ -146,7 +146,7 @@ def likeliest_path(mdp: TabularMDP, goal: Tensor, *, start: int | None = None) -
 def _edges(mdp: TabularMDP) -> _Edges:
     if mdp.batch:
         raise BadInput("mdp", expected="one process", received=f"leading axes {list(mdp.batch)}",
-                       fix="pick one with with_reward, or loop")
+                       fix="pick one: mdp[0]")
     one = mdp.to_sparse()
     row, column = (x.numpy() for x in one.entries())
     assert not isinstance(one.transition, Tensor)

@@ -6,7 +6,7 @@ The world is discounted and infinite: an episode that ends is a state that is le
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,6 +111,19 @@ class TabularMDP:
     def with_discount(self, discount: float) -> TabularMDP:
         """The same world with another discount."""
         return replace(self, discount=discount)
+
+    def __getitem__(self, worlds: int | slice) -> TabularMDP:
+        """Some of the processes along the first leading axis (an integer takes that axis away)."""
+        if not self.batch or self.sparse:
+            raise BadInput("mdp", expected="dense processes with a leading axis", received=repr(self))
+        n, depth = self.batch[0], len(self.batch)
+        out = object.__new__(TabularMDP)  # parts of what was checked need no second check
+        for f in fields(self):
+            value, own = getattr(self, f.name), {"transition": 3, "reward": 3, "initial": 1, "terminal": 1}.get(f.name)
+            if own is not None and value.ndim == own + depth:
+                value = (value if value.shape[0] == n else value.expand(n, *value.shape[1:]))[worlds]
+            object.__setattr__(out, f.name, value)
+        return out
 
     def dense(self) -> TabularMDP:
         """The same process with tensors; impossible transitions get reward 0."""

@@ -43,7 +43,7 @@ class CanonicalRewards:
     expected: Float[Tensor, "*b R S A"]
     """Averaged over the next state."""
     scale: Float[Tensor, "*b R"]
-    """The largest size of the reward before it was made canonical."""
+    """The size of the reward before it was made canonical: the largest sqrt(E[R^2]) of a state and action."""
 
     def weight(self, kind: Weighting) -> Float[Tensor, "*w 1 K"]:
         """The weights of a norm.
@@ -85,9 +85,9 @@ def canonicalise(rewards: Tensor, mdp: TabularMDP, *, canonical: Canonical = "va
     rewards = _checked(rewards, mdp)
     rows = mdp.reachable() if states == "reachable" else torch.ones_like(mdp.terminal)
     world = _World(mdp, rows)
-    possible = rewards.abs() * (world.transition > 0)
-    scale = possible.amax(-1) if mdp.sparse else possible.amax((-1, -2, -3))
-    if bool(((possible if mdp.sparse else possible.sum((-1, -2)))[world.ends(rewards)] > 0).any()):
+    squares = world.expected(rewards * rewards)
+    scale = squares.amax((-1, -2)).sqrt()
+    if bool((squares.amax(-1) * mdp.terminal.unsqueeze(-2) > 0).any()):
         raise BadInput("rewards", expected="0 on every transition out of a terminal state",
                        received="a terminal state that pays", fix="pay on the transition into it")
     if canonical in ("val", "val_potential"):
@@ -128,16 +128,10 @@ class _World:
             row, self.target = mdp.entries()
             self.row, self.source = row, row.div(mdp.A, rounding_mode="floor")
 
-    def ends(self, rewards: Tensor) -> Tensor:
-        """Which entries of [*, R, S] (or [R, N]) belong to terminal states."""
-        if self.mdp.sparse:
-            return self.mdp.terminal[self.source].expand(rewards.shape)
-        return self.mdp.terminal.unsqueeze(-2).expand(rewards.shape[:-2])
-
     def expected(self, x: Tensor) -> Float[Tensor, "*b R S A"]:
         """E over the next state of [*, R, S, A, S] or [R, N]."""
         if not self.mdp.sparse:
-            return torch.einsum("...sat,...rsat->...rsa", self.tau, x)
+            return (self.transition * x).sum(-1)
         out = x.new_zeros(x.shape[0], self.mdp.S * self.mdp.A).index_add_(-1, self.row, x * self.tau)
         return out.reshape(-1, self.mdp.S, self.mdp.A)
 
@@ -295,6 +289,6 @@ def _checked(rewards: Tensor, mdp: TabularMDP) -> Tensor:
     if not good:
         raise BadInput("rewards", expected=form, received=list(rewards.shape),
                        fix="stack the rewards along one axis R before the transition axes")
-    if not bool(torch.isfinite(rewards).all()):
+    if not bool(torch.isfinite(rewards.sum())) and not bool(torch.isfinite(rewards).all()):  # mostly one pass
         raise BadInput("rewards", expected="finite numbers", received="NaN or infinity")
     return rewards.to(torch.float64)

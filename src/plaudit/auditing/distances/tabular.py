@@ -24,6 +24,8 @@ Metric = Literal["l1", "l2", "linf", "weighted_l1", "weighted_l2", "weighted_lin
 Form = Literal["pearson", "l2"]
 
 _EXACT = "donot_use_mm_for_euclid_dist"
+_CHUNK = 2**18
+"""Numbers of rewards that are handled at once where there are many worlds (2 MiB)."""
 _ROUNDING = 1e3 * torch.finfo(torch.float64).eps
 
 
@@ -73,19 +75,24 @@ def starc(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None, canonic
     """
     _one_of("norm", norm, Norm)
     _one_of("metric", metric, Metric)
-    weighting: Weighting = "transition" if norm.startswith("weighted_") else "uniform"
-    if norm == "range" and mdp.sparse:
-        weighting = _weighting(metric)
+    worlds = 0 if mdp.sparse else mdp.transition.ndim - 3
+    if worlds and rewards.numel() > 2 * _CHUNK and len(rewards) > 1 and len(rewards) == len(mdp.transition):
+        size = max(1, _CHUNK * len(rewards) // rewards.numel())  # a few worlds at a time stay in the cache
+        parts = [slice(i, i + size) for i in range(0, len(rewards), size)]
+        world = mdp.with_reward(torch.zeros(1, 1, 1).expand(mdp.S, mdp.A, mdp.S))
+        return torch.cat([starc(rewards[p], world[p], to=None if to is None else to[p], canonical=canonical, norm=norm,
+                                metric=metric, policy=policy, states=states) for p in parts])
+    weighting = _weighting(metric if norm == "range" and mdp.sparse else norm)
 
-    def standard(x: Tensor) -> tuple[Tensor, CanonicalRewards]:
-        c = canonicalise(x, mdp, canonical=canonical, weighting=weighting, policy=policy, states=states)
-        size = _norm(c, norm, mdp)
-        tiny = trivial_below(mdp) * c.scale * (1.0 if norm == "range" else _norm(_ones(c), norm, mdp))
-        factor = torch.where(size > tiny, 1 / size, 0.0)
-        return c.values * factor.unsqueeze(-1), c
-
-    x, c = standard(rewards)
-    return _distances(x, None if to is None else standard(to)[0], c, metric)
+    both = rewards if to is None else _joined(rewards, to, mdp)
+    c = canonicalise(both, mdp, canonical=canonical, weighting=weighting, policy=policy, states=states)
+    size = _norm(c, norm, mdp)
+    tiny = trivial_below(mdp) * c.scale * (1.0 if norm == "range" else _norm(_ones(c), norm, mdp))
+    x = c.values * torch.where(size > tiny, 1 / size, 0.0).unsqueeze(-1)
+    if to is None:
+        return _distances(x, None, c, metric)
+    first, second = x.chunk(2, -2)
+    return _distances(first, second, c, metric)
 
 
 def epic(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None, form: Form = "pearson",
@@ -168,6 +175,12 @@ def _one_of(name: str, value: str, kind: object) -> None:
         raise BadInput(name, expected=f"one of {get_args(kind)}", received=value)
 
 
+def _joined(rewards: Tensor, to: Tensor, mdp: TabularMDP) -> Tensor:
+    if rewards.shape != to.shape:
+        raise BadInput("to", expected=f"as many rewards: shape {list(rewards.shape)}", received=list(to.shape))
+    return torch.cat([rewards, to], -2 if mdp.sparse else -4)
+
+
 def _weighting(name: str) -> Weighting:
     return "transition" if name.startswith("weighted_") else "uniform"
 
@@ -224,17 +237,13 @@ def _correlation_distance(kind: Canonical, rewards: Tensor, mdp: TabularMDP, to:
         name: Norm = "weighted_l2" if coverage == "transition" else "l2"
         return starc(rewards, mdp, to=to, canonical=kind, norm=name, metric=name, states=states)
 
-    def standard(x: Tensor) -> Tensor:
-        c = canonicalise(x, mdp, canonical=kind, states=states)
-        weight = c.weight(coverage)
-        weight = weight / weight.sum(-1, keepdim=True)
-        centred = c.values - (weight * c.values).sum(-1, keepdim=True)
-        u = centred * weight.sqrt()
-        size = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
-        return torch.where(size > trivial_below(mdp) * c.scale.unsqueeze(-1), u / size, 0.0)
-
-    u = standard(rewards)
-    v = None if to is None else standard(to)
+    c = canonicalise(rewards if to is None else _joined(rewards, to, mdp), mdp, canonical=kind, states=states)
+    weight = c.weight(coverage)
+    weight = weight / weight.sum(-1, keepdim=True)
+    centred = (c.values - (weight * c.values).sum(-1, keepdim=True)) * weight.sqrt()
+    size = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+    unit = torch.where(size > trivial_below(mdp) * c.scale.unsqueeze(-1), centred / size, 0.0)
+    u, v = (unit, None) if to is None else unit.chunk(2, -2)
     half = _apart(u, v, 2.0) / 2  # sqrt((1 - r) / 2) without the cancellation in 1 - r
     flat_u = (u == 0).all(-1)
     flat_v = flat_u if v is None else (v == 0).all(-1)
