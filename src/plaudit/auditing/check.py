@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from plaudit.auditing.checks import BUILT_IN
 from plaudit.auditing.finding import Finding, Skipped
 from plaudit.core.errors import BadInput
 
@@ -35,29 +37,56 @@ _third_party: list[Check] = []
 
 
 def register(check: Check) -> None:
-    """Adds a check of your own to every audit of this process.
+    """Adds a check of your own to every audit of this process, after the built-in ones.
+
+    An audit survives a check that raises: the check is shown as skipped, with the error, and the others go on.
+
+    Args:
+        check: An object with `name`, `question` and `run(context)`, which returns findings of its own name (none is a
+            pass), or `Skipped` with the reason.
 
     Raises:
-        BadInput: when a check of that name exists.
+        BadInput: when a part is missing, or a check of that name exists.
 
     Example:
-        >>> from plaudit.auditing.check import checks
-        >>> "incentives" in [c.name for c in checks()]
-        True
+        >>> from dataclasses import dataclass
+        >>> from plaudit.auditing.finding import Finding
+        >>> @dataclass(frozen=True)
+        ... class NeverNegative:
+        ...     name: str = "sign"
+        ...     question: str = "Is the reward ever negative?"
+        ...
+        ...     def run(self, context):
+        ...         lowest = float(context.reward.score(context.random).value.min())
+        ...         if lowest >= 0:
+        ...             return []
+        ...         return [Finding(check=self.name, severity="low", title=f"the reward falls to {lowest:g}")]
+        >>> register(NeverNegative())
+        >>> checks()[-1].name
+        'sign'
+        >>> unregister("sign")
     """
-    if check.name in {c.name for c in checks()}:
+    for part in ("name", "question", "run"):
+        if not hasattr(check, part):
+            raise BadInput("check", expected="an object with name, question and run", received=f"{check!r} without "
+                           f"{part}")
+    if check.name in {*BUILT_IN, *(c.name for c in _third_party)}:
         raise BadInput("check.name", expected="a new name", received=check.name)
     _third_party.append(check)
 
 
 def unregister(name: str) -> None:
-    """Takes a registered check out again."""
-    _third_party[:] = [c for c in _third_party if c.name != name]
+    """Takes a registered check out again.
+
+    Raises:
+        BadInput: when no check of that name was registered.
+    """
+    left = [c for c in _third_party if c.name != name]
+    if len(left) == len(_third_party):
+        raise BadInput("name", expected="that of a registered check", received=name)
+    _third_party[:] = left
 
 
 def checks() -> list[Check]:
     """The built-in checks in the order in which they run, then the registered ones."""
-    from plaudit.auditing.checks import contract, distance, exploit, fragility, incentives, scale
-
-    return [contract.CHECK, scale.CHECK, incentives.CHECK, exploit.CHECK, distance.CHECK, fragility.CHECK,
-            *_third_party]
+    return [*(importlib.import_module(f"plaudit.auditing.checks.{name}").CHECK for name in BUILT_IN), *_third_party]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from plaudit.auditing.checks import BUILT_IN
 from plaudit.auditing.report.folders import check_folder, next_folder
 from plaudit.core.errors import BadInput, PlauditError
 
@@ -22,49 +24,49 @@ if TYPE_CHECKING:
 BAD_INPUT, INTERRUPTED = 2, 130
 
 
-def _takes(metavar: str) -> Any:
-    return tyro.conf.arg(metavar=metavar)
+def _takes(metavar: str, *, default: str | None = None) -> Any:
+    """An option with a word for its value; what happens without it is told by its help where `default` is empty."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=default)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditArgs:
-    """Is a reward safe to optimise? Optimises it, compares with what is wanted, and shows how it is exploited.
+    """Is a reward safe to optimise? Optimises it and shows how far that leads from what is wanted.
 
-    Examples:
-      plaudit audit rewards.py:speed --env Hopper-v5 --intent info:x_position
-      plaudit audit env.py:Boat --intent info:is_success --budget 120
-      plaudit audit CartPole-v1 --intent env
+    A reward of your own:  plaudit audit rewards.py:speed --env Hopper-v5 --intent info:x_position
+
+    An environment:        plaudit audit env.py:Boat --intent info:is_success --budget 120
     """
 
-    target: Annotated[tyro.conf.Positional[str], _takes("TARGET")]
-    """What to audit: file.py:name or module:name (a reward function of obs, action, next_obs, ..., an environment
-    class, or a factory), an environment id (audits its own reward), or the folder of a saved reward."""
-    env: Annotated[str | None, _takes("ENV")] = None
+    target: Annotated[tyro.conf.Positional[str], _takes("TARGET", default="")]
+    """What to audit: file.py:name or module:name of a reward function, an environment class or a factory; an
+    environment id (audits its own reward); or the folder of a saved reward."""
+    env: Annotated[str | None, _takes("ENV", default="")] = None
     """The environment of a reward: a Gymnasium id, or file.py:name of a class or factory."""
     env_kwargs: Annotated[str, _takes("JSON")] = "{}"
     """Arguments for the environment."""
-    intent: Annotated[str | None, _takes("SPEC")] = None
+    intent: Annotated[str | None, _takes("SPEC", default="")] = None
     """What is wanted: file.py:name[:sum|last|max|any], info:KEY[:...], or env. Found in info where it can be."""
-    reference: Annotated[str | None, _takes("TARGET|env")] = None
+    reference: Annotated[str | None, _takes("TARGET|env", default="")] = None
     """A reward to measure the distance to."""
-    episodes: Annotated[str | None, _takes("FILE")] = None
+    episodes: Annotated[str | None, _takes("FILE", default="")] = None
     """Logged episodes to look at as well: a file of Episodes.save, or the id of a Minari data set."""
-    policy: Annotated[Path | None, _takes("FILE")] = None
+    policy: Annotated[Path | None, _takes("FILE", default="")] = None
     """A trained policy to look at as well: a folder of plaudit optimize, or a stable-baselines3 zip (needs --trust)."""
     budget: Annotated[float, _takes("SECONDS")] = 60.0
     """About how long to search; turned into steps once, and recorded."""
-    steps: Annotated[int | None, _takes("N")] = None
+    steps: Annotated[int | None, _takes("N", default="")] = None
     """Environment steps to search, instead of --budget: the same steps and seed give the same report."""
     seed: Annotated[int, _takes("N")] = 0
     """The root of all randomness."""
     discount: Annotated[float, _takes("G")] = 0.99
     """The discount of whoever will optimise the reward."""
-    out: Annotated[Path | None, _takes("DIR")] = None
+    out: Annotated[Path | None, _takes("DIR", default="")] = None
     """Where the report goes; a new numbered folder under audits/ by default."""
     fail_on: Annotated[Literal["low", "medium", "high", "never"], _takes("low|medium|high|never")] = "high"
     """The severity from which the exit code is 1."""
-    only: Annotated[tuple[str, ...] | None, _takes("CHECK")] = None
-    """The checks to run; all by default."""
+    only: Annotated[tuple[str, ...] | None, _takes("CHECK ...", default="")] = None
+    """The checks to run, such as --only contract exploit; all by default."""
     time_limit: Annotated[float, _takes("SECONDS")] = 10.0
     """How long one call of the reward function may take; what is late is unknown."""
     patience: Annotated[float, _takes("SECONDS")] = 120.0
@@ -75,7 +77,7 @@ class AuditArgs:
 
 def audit(args: AuditArgs) -> int:
     """Runs the audit and writes the report; returns the exit code."""
-    print(f"plaudit audit {args.target}", flush=True)  # before the heavy imports, which take a second
+    print(first_words(args), flush=True)  # before the heavy imports, which take seconds on a busy machine
     kwargs = _json(args.env_kwargs)
     check_folder(args.out or next_folder())
     from plaudit.auditing.audit import audit as run
@@ -85,6 +87,35 @@ def audit(args: AuditArgs) -> int:
         episodes=args.episodes, policy=args.policy, seconds=args.budget, steps=args.steps, seed=args.seed,
         discount=args.discount, trust=args.trust, only=args.only, time_limit_s=args.time_limit, listen=listen),
         out=args.out, fail_on=args.fail_on, patience_s=args.patience)
+
+
+def first_words(args: AuditArgs) -> str:
+    """What the text of the target says, without running any of it.
+
+    Example:
+        >>> first_words(AuditArgs(target="CartPole-v1", intent="env", only=("contract",)))
+        'plaudit audit: the environment CartPole-v1 with its own reward; intent: env; checks: contract'
+    """
+    file, _, name = args.target.rpartition(":")
+    node = next((n for n in _definitions(Path(file)) if n.name == name), None) if file.endswith(".py") else None
+    if isinstance(node, ast.FunctionDef):
+        what = f"{file}: {name}({', '.join(a.arg for a in [*node.args.args, *node.args.kwonlyargs])})"
+    elif isinstance(node, ast.ClassDef):
+        what = f"{file}: class {name}"
+    elif file or Path(args.target).exists():
+        what = args.target
+    else:
+        what = f"the environment {args.target} with its own reward"
+    return (f"plaudit audit: {what}{f' on {args.env}' if args.env else ''}; "
+            f"intent: {args.intent or 'looked for in info'}; checks: {', '.join(args.only or BUILT_IN)}")
+
+
+def _definitions(path: Path) -> list[ast.FunctionDef | ast.ClassDef]:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return []
+    return [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
 
 
 def run_and_report(run: Any, *, out: Path | None, fail_on: str, patience_s: float) -> int:
@@ -106,8 +137,13 @@ def run_and_report(run: Any, *, out: Path | None, fail_on: str, patience_s: floa
 
     with interrupts:
         listener: Listener = listen
-        with screen, watchdog:
-            report: AuditReport = run(listener)
+        try:
+            with screen, watchdog:
+                report: AuditReport = run(listener)
+        except KeyboardInterrupt:
+            if not watchdog.fired:
+                raise
+            return BAD_INPUT  # it hung before there was anything to report, and said so
         screen.findings(report)
         try:
             screen.where(report, _write(report, out))

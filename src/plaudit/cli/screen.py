@@ -43,8 +43,7 @@ class Screen:
     def __call__(self, event: Event) -> None:
         """Draws one event."""
         if event.kind == "recognised":
-            self.console.print(f"{escape(event.text)}\n[bright_black]checks: {', '.join(event.checks)}[/]",
-                               soft_wrap=True)
+            self.console.print(escape(event.text), soft_wrap=True)
             for name in event.checks if self.live else ():
                 self._line(name, "[bright_black]·[/]", "[bright_black]waits[/]")
         elif event.kind == "note":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,7 +46,7 @@ def find_mode(fn: Callable[..., Any], inputs: Mapping[str, Any], N: int) -> Mode
     """
     few, n = _probe_rows(inputs, N)
     device = next(leaf for v in inputs.values() for _, leaf in leaves(v)).device if inputs else torch.device("cpu")
-    complaints: list[str] = []
+    complaints: dict[str, str] = {}
     for backend in _backends(fn, device):
         batch, error_batch = _attempt(lambda b=backend: read_answer(fn(**as_rows(few, b)), (n,), like=device))
         rows, error_rows = _attempt(lambda b=backend: _row_by_row(fn, few, b, n, device))
@@ -59,9 +61,11 @@ def find_mode(fn: Callable[..., Any], inputs: Mapping[str, Any], N: int) -> Mode
             return Mode(backend, True)
         if rows is not None:
             return Mode(backend, False, f"because a batched call fails: {error_batch}"[:160])
-        complaints.append(f"with {backend}, on {n} transitions: {error_batch}; on one: {error_rows}")
+        for error, where in ((error_batch, f"{n} transitions"), (error_rows, "one")):
+            complaints.setdefault(error, f"{error} (called with {where}, {backend})")
+    said = "; ".join(complaints.values()) if len(complaints) > 1 else next(iter(complaints))
     raise BadInput(getattr(fn, "__name__", "the reward"), expected="one number for each transition",
-                   received="; ".join(complaints)[:400])
+                   received=said[:500])
 
 
 def _probe_rows(inputs: Mapping[str, Any], N: int) -> tuple[dict[str, Any], int]:
@@ -83,7 +87,15 @@ def _attempt(call: Callable[[], Answer]) -> tuple[Answer | None, str]:
         try:
             return call(), ""
         except Exception as error:  # a probe may fail in any way; the reason is kept
-            return None, f"{type(error).__name__}: {error}"
+            return None, str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}{_line(error)}"
+
+
+def _line(error: BaseException) -> str:
+    """Where the function's own code failed."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(".py")]
+    if not frames or Path(__file__).parents[1] in Path(frames[-1].filename).parents:
+        return ""
+    return f" ({Path(frames[-1].filename).name} line {frames[-1].lineno})"
 
 
 def _row_by_row(fn: Callable[..., Any], few: Mapping[str, Any], backend: Backend, n: int,

@@ -55,8 +55,8 @@ def load_target(text: str) -> Target:
     thing: Any = module
     for part in name.split("."):
         if not hasattr(thing, part):
-            names = [str(n) for n in getattr(thing, "__dict__", {})]
-            public = [n for n in names if not n.startswith("_")]
+            names: dict[str, Any] = dict(getattr(thing, "__dict__", {}))
+            public = [n for n, value in names.items() if not n.startswith("_") and not isinstance(value, ModuleType)]
             near = difflib.get_close_matches(part, public, 3) or public[:8]
             raise BadInput("target", expected=f"a name that {head} defines", received=part,
                            fix=f"did you mean {', '.join(near)}?" if near else "it defines no public name")

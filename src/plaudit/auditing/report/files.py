@@ -30,10 +30,10 @@ _OURS = ("report.html", "report.json", "report.sarif", "junit.xml", "witness-*.j
 log = logging.getLogger(__name__)
 
 
-def write_all(report: AuditReport, folder: Path) -> Path:
+def write_all(report: AuditReport, folder: Path, *, replace: bool = True) -> Path:
     """Writes every file of the report; a new folder appears whole, or not at all.
 
-    In a folder of an earlier audit its files are replaced, and others left alone.
+    In a folder of an earlier audit its files are replaced (unless `replace` is False), and others left alone.
 
     Raises:
         BadInput: when the folder is not ours.
@@ -49,7 +49,7 @@ def write_all(report: AuditReport, folder: Path) -> Path:
                 finding.witness.save(draft / witness_file(i))
         for name, text in texts.items():
             write_text(draft / name, text)
-        _move(draft, folder)
+        _move(draft, folder, replace=replace)
     except (OSError, PlauditError) as error:
         cause = error.__cause__ if isinstance(error, PlauditError) else error
         reason = getattr(cause, "strerror", None) or str(cause or error)
@@ -65,17 +65,17 @@ def write_next(report: AuditReport, root: Path = ROOT) -> Path:
     for _ in range(100):
         folder = next_folder(root)
         try:
-            return write_all(report, folder)
+            return write_all(report, folder, replace=False)
         except PlauditError:
             if next_folder(root) == folder:
                 raise
     raise PlauditError(f"could not find a free number in {root}")
 
 
-def _move(draft: Path, folder: Path) -> None:
+def _move(draft: Path, folder: Path, *, replace: bool) -> None:
     """Puts the finished files in place; those of an earlier audit in this folder are replaced one by one."""
-    if not folder.exists():
-        draft.rename(folder)
+    if not folder.exists() or not replace:
+        draft.rename(folder)  # refused where somebody else was faster
         return
     new = sorted(draft.iterdir(), key=lambda p: p.name == "report.json")
     names = {p.name for p in new}
