@@ -68,7 +68,7 @@ def test_nan_where_a_behaviour_goes_is_high_with_a_witness_of_that_step(by_hand)
 
 
 def test_nan_at_a_bound_where_nobody_went_is_a_note(by_hand):
-    out = findings(by_hand, Pendulum(horizon=20), plaudit.reward(lambda next_obs: np.log(7.99 - next_obs[..., 2])))
+    out = findings(by_hand, Pendulum(horizon=20), plaudit.reward(lambda next_obs: torch.log(7.99 - next_obs[..., 2])))
     assert severities(out) == ["low"] and "bounds" in out[0].title
 
 

@@ -157,7 +157,7 @@ def _broken(report: CheckReport) -> Iterator[Finding]:
         gap = result.evidence.get("gap")
         if gap is not None and gap <= EFFECT:
             severity = "low"
-        yield Finding(check=CHECK.name, severity=severity, title=f"{result.name}: {result.text}",
+        yield Finding(check=CHECK.name, severity=severity, title=result.text,
                       evidence=dict(result.evidence), advice=advice)
 
 
@@ -192,7 +192,7 @@ def _company(reward: Reward, episodes: Episodes) -> Iterator[Finding]:
     if gap > 1e-5:
         yield Finding(
             check=CHECK.name, severity="high" if gap > EFFECT else "low",
-            title=f"company: {inner.name} mixes the rows of a batch: beside other steps the same ones differ by "
+            title=f"{inner.name} mixes the rows of a batch: beside other steps the same ones differ by "
                   f"{gap:.3g} of the largest value, so a step has no reward of its own",
             evidence={"gap": gap, "transitions": n}, cost=1.0 if gap > EFFECT else 0.0,
             advice="Reduce over the features of a step (axis -1) alone. Normalise in the learner, with statistics that "
