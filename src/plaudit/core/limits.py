@@ -42,16 +42,24 @@ def call_within(seconds: float | None, fn: Callable[[], Out], *, what: str = "th
 
 
 def _by_alarm(seconds: float, fn: Callable[[], Out], late: str) -> Out:
+    waiting = True
+
     def ring(*_: object) -> None:
-        raise _Alarm
+        if waiting:
+            raise _Alarm
 
     before = signal.signal(signal.SIGALRM, ring)
-    outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds, max(seconds, 0.05))  # again, should it be swallowed
     try:
-        return fn()
+        out = fn()
+        waiting = False
     except _Alarm:
+        waiting = False
         raise TimedOut(late) from None
+    else:
+        return out
     finally:
+        waiting = False
         signal.setitimer(signal.ITIMER_REAL, outer)
         signal.signal(signal.SIGALRM, before)
 
