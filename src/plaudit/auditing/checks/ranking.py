@@ -41,6 +41,8 @@ LOST: dict[Severity, tuple[float, float]] = {"high": (0.5, 0.25), "medium": (0.2
 MOST = 3
 _TRIES = 5
 _FRESH = 8
+_COMPARABLE = 0.8
+"""A further exploit is reported if it gains this share of what the best-paid one does: it is where training may end."""
 _ALIKE = 0.9
 _PLAIN = ("scripted", "planned", "random")
 _PLAN_STATES = 4000
@@ -281,7 +283,7 @@ def planned_for_both(context: AuditContext) -> list[Behaviour]:
 
 def _distinct(context: AuditContext, rows: Table, found: list[Exploit], *, base: float, spread: float,
               confirm: bool) -> list[Exploit]:
-    """At most `MOST` exploits that look different and gain half of the best-paid one, if fresh seeds confirm them."""
+    """At most `MOST` exploits that look different and gain about as much as the best-paid, if fresh seeds confirm them."""
     looks = looks_of(context, [r.behaviour for r in rows.known])
     place = {id(r): i for i, r in enumerate(rows.known)}
     kept: list[tuple[Exploit, Outcome]] = []
@@ -295,7 +297,7 @@ def _distinct(context: AuditContext, rows: Table, found: list[Exploit], *, base:
             first, other = kept[twin]
             kept[twin] = replace(first, alike=first.alike + 1), other
             continue
-        small = bool(kept) and exploit.worth_gain.mean < 0.5 * kept[0][0].worth_gain.mean
+        small = bool(kept) and exploit.worth_gain.mean < _COMPARABLE * kept[0][0].worth_gain.mean
         if len(kept) == MOST or tries == _TRIES or small:
             continue
         tries += 1
