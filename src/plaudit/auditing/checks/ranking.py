@@ -283,7 +283,7 @@ def planned_for_both(context: AuditContext) -> list[Behaviour]:
 
 def _distinct(context: AuditContext, rows: Table, found: list[Exploit], *, base: float, spread: float,
               confirm: bool) -> list[Exploit]:
-    """At most `MOST` exploits that look different and gain about as much as the best-paid, if fresh seeds confirm them."""
+    """At most `MOST` exploits that look different and gain about as much as the best-paid, seen on fresh seeds."""
     looks = looks_of(context, [r.behaviour for r in rows.known])
     place = {id(r): i for i, r in enumerate(rows.known)}
     kept: list[tuple[Exploit, Outcome]] = []
