@@ -58,6 +58,7 @@ class PopulationMLP:
         self._lengths = [math.prod(shape) for shape in self.layout.values()]
         rows = [_initial(self.layout, len(sizes) - 2, output_gain, free_value, g)
                 for g in generators for _ in range(stack)]
+        self._views: dict[str, Tensor] | None = None
         self.flat: Float[Tensor, "P W"] = torch.stack(rows).to(device).requires_grad_()
 
     @property
@@ -68,6 +69,7 @@ class PopulationMLP:
     def select(self, members: Sequence[int]) -> PopulationMLP:
         """The networks of some members alone, as a copy."""
         out = copy.copy(self)
+        out._views = None
         out.flat = self.flat.detach()[list(members)].clone()
         return out
 
@@ -80,7 +82,7 @@ class PopulationMLP:
 
     def __call__(self, x: Float[Tensor, "P N D"], flat: Float[Tensor, "P W"] | None = None) -> Float[Tensor, "P N O"]:
         """The outputs of all members; `flat` replaces their parameters (target networks)."""
-        part = self.named(flat)
+        part = self._standing() if flat is None and not torch.is_grad_enabled() else self.named(flat)
         depth = len(self.sizes) - 1
         for i in range(depth):
             x = torch.baddbmm(part[f"bias_{i}"], x, part[f"weight_{i}"])
@@ -91,6 +93,12 @@ class PopulationMLP:
         if self.free_outputs:
             x = torch.cat([x, part["free"].expand(-1, x.shape[1], -1)], -1)
         return x
+
+    def _standing(self) -> dict[str, Tensor]:
+        """`named` without gradients, made once: `flat` is only ever changed in place."""
+        if self._views is None:
+            self._views = self.named(self.flat.detach())
+        return self._views
 
 
 def _layout(sizes: tuple[int, ...], layer_norm: bool, free_outputs: int) -> dict[str, tuple[int, ...]]:

@@ -41,14 +41,14 @@ class PPOConfig:
 
     num_envs: int = 8
     """Environments of each member."""
-    rollout: int = 128
+    rollout: int = 64
     """Steps of each environment between two updates."""
-    epochs: int = 4
+    epochs: int = 8
     """How often the data of a rollout is gone through."""
-    minibatches: int = 4
+    minibatches: int = 2
     """Into how many parts it is cut each time."""
-    lr: PerMember = 1e-3
-    """Step size of Adam."""
+    lr: PerMember = 2e-3
+    """Step size of Adam; larger bodies and networks want less (3e-4)."""
     anneal_lr: bool = True
     """Whether the step size falls linearly to 0."""
     discount: PerMember = 0.99
@@ -57,7 +57,7 @@ class PPOConfig:
     """The lambda of the advantage estimates."""
     clip: PerMember = 0.2
     """How far the ratio of probabilities may move from 1."""
-    entropy_coef: PerMember = 0.01
+    entropy_coef: PerMember = 0.0
     """The weight of the entropy bonus."""
     value_coef: PerMember = 0.5
     """The weight of the squared error of the values."""

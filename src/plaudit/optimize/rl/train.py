@@ -60,9 +60,9 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
         UnknownReward: when a reward is unknown and `on_unknown` is `stop`, or every one of the first rollout is.
 
     Example:
-        >>> trained = train("ppo", "CartPole-v1", population=2, steps=512, progress=False)
+        >>> trained = train("ppo", "CartPole-v1", population=2, steps=256, progress=False)
         Traceback (most recent call last):
-        plaudit.core.errors.BadInput: steps: expected at least one update of 1024 steps, received 512; ...
+        plaudit.core.errors.BadInput: steps: expected at least one update of 512 steps, received 256; ...
         >>> trained = train("ppo", "CartPole-v1", population=2, steps=1024, progress=False)
         >>> trained.members
         [0, 1]

@@ -16,7 +16,7 @@ from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds, counter_uniform
-from plaudit.core.tree import Tree
+from plaudit.core.tree import Tree, leaves, tree_map
 from plaudit.optimize.rl.algorithms import algorithm
 from plaudit.optimize.rl.learner import Actor, Learner
 from plaudit.tasks.base import Task
@@ -43,13 +43,15 @@ class LearnedPolicy:
         return torch.tensor(Seeds(self.seed).child("policy").integers(rows), device=self.actor.net.flat.device)
 
     def act(self, obs: Tree, carry: Tensor | None, *, step: int) -> tuple[Tensor, Tensor | None]:
-        """Actions [B, ...] in the task's units."""
+        """Actions [B, ...] in the task's units, where the observations live."""
+        there = next(leaf for _, leaf in leaves(obs)).device
+        obs = tree_map(lambda x: x.to(self.actor.net.flat.device), obs)
         if carry is None:
-            return self.actor.act(obs), None
+            return self.actor.act(obs).to(there), None
         head = self.actor.head
         uniform = counter_uniform(carry, step, head.actions, dtype="float32")
         noise = head.of_uniform(uniform).reshape(self.actor.P, -1, head.actions)
-        return self.actor.act(obs, noise), carry
+        return self.actor.act(obs, noise).to(there), carry
 
 
 class Trained:
