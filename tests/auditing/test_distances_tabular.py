@@ -308,6 +308,7 @@ def test_rewards_of_very_unlikely_transitions_are_no_rounding(canonical):
     d = starc(torch.stack([rare, -rare, 5 * rare + shaping(mdp, 48)]), mdp, canonical=canonical)
     assert float(d[0, 1]) == pytest.approx(2.0, abs=1e-6)
     assert float(d[0, 2]) < 1e-3
+    assert float(starc(torch.stack([rare, -rare]), mdp, canonical=canonical, trivial=1e-4)[0, 1]) == 0.0
     assert float(regret(torch.stack([rare, -rare]), mdp)[0, 1]) == pytest.approx(1.0)
 
 

@@ -8,8 +8,8 @@ continuous task, Pendulum, where the distance can only be sampled: are four rewa
 Deviations from the paper's code, each for less noise: returns are computed exactly instead of by rollouts;
 the minimal representative is solved for instead of approached by gradient steps; canonical rewards count as
 trivial only below rounding, because a tenth of the protocol's rewards live on transitions of probability
-1e-10, which still order policies. Pendulum stands for Reacher, because its dynamics are known: the sampled
-distances stand beside exact ones on a grid.
+1e-10, which still order policies (an arm shows what a flat threshold costs). Pendulum stands for Reacher,
+because its dynamics are known: the sampled distances stand beside exact ones on a grid.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "EPIC, weighted L1": {"canonical": "epic", "norm": "weighted_l1", "metric": "weighted_l1"},
     "VAL, weighted L1": {"canonical": "val", "norm": "weighted_l1", "metric": "weighted_l1"},
     "VAL, range norm": {"canonical": "val", "norm": "range"},
+    "VAL, trivial below 1e-8": {"canonical": "val", "trivial": 1e-8},
 }
 """Norm and metric are L2 unless the name says otherwise."""
 STARC_ARMS = tuple(name for name in ARMS if name.startswith(("VAL", "Minimal")) and "Potential" not in name)

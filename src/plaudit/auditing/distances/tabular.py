@@ -41,8 +41,8 @@ def trivial_below(mdp: TabularMDP) -> float:
 
 
 def starc(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None, canonical: Canonical = "val",
-          norm: Norm = "l2", metric: Metric = "l2", policy: Tensor | None = None,
-          states: States = "all") -> Float[Tensor, "*b R"] | Float[Tensor, "*b R R"]:
+          norm: Norm = "l2", metric: Metric = "l2", policy: Tensor | None = None, states: States = "all",
+          trivial: float | None = None) -> Float[Tensor, "*b R"] | Float[Tensor, "*b R R"]:
     """STARC distances between all pairs of rewards, or from each reward to its partner in `to`.
 
     Args:
@@ -55,6 +55,7 @@ def starc(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None, canonic
         metric: the same names without `range`, or `angle` in [0, pi].
         policy: [S, A] of `val`; uniform by default.
         states: `reachable` gives no weight to states that no policy visits.
+        trivial: a canonical reward smaller than this share of its reward counts as 0; rounding by default.
 
     Returns:
         Distances [*, R, R], or [*, R] with `to`. A trivial reward (constant after canonicalisation) lies
@@ -81,13 +82,14 @@ def starc(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None, canonic
         parts = [slice(i, i + size) for i in range(0, len(rewards), size)]
         world = mdp.with_reward(torch.zeros(1, 1, 1).expand(mdp.S, mdp.A, mdp.S))
         return torch.cat([starc(rewards[p], world[p], to=None if to is None else to[p], canonical=canonical, norm=norm,
-                                metric=metric, policy=policy, states=states) for p in parts])
+                                metric=metric, policy=policy, states=states, trivial=trivial) for p in parts])
     weighting = _weighting(metric if norm == "range" and mdp.sparse else norm)
 
     both = rewards if to is None else _joined(rewards, to, mdp)
     c = canonicalise(both, mdp, canonical=canonical, weighting=weighting, policy=policy, states=states)
     size = _norm(c, norm, mdp)
-    tiny = trivial_below(mdp) * c.scale * (1.0 if norm == "range" else _norm(_ones(c), norm, mdp))
+    share = trivial_below(mdp) if trivial is None else trivial
+    tiny = share * c.scale * (1.0 if norm == "range" else _norm(_ones(c), norm, mdp))
     x = c.values * torch.where(size > tiny, 1 / size, 0.0).unsqueeze(-1)
     if to is None:
         return _distances(x, None, c, metric)
