@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from plaudit.core.errors import BadInput
-from plaudit.optimize.evolve import Archive, AugmentedRandomSearch, CrossEntropy, Network, Rhythm, Table
+from plaudit.optimize.evolve import Archive, AugmentedRandomSearch, CrossEntropy, Network, Rhythm, Segments, Table
 from plaudit.optimize.evolve.cem import ranking
 from plaudit.optimize.evolve.families import Lens, families
 from plaudit.optimize.rl.spaces import ActionMap, ObsEncoder
@@ -153,4 +153,13 @@ def test_lens_makes_features_comparable_and_survives_what_is_not_finite() -> Non
     look = lens()
     look.focus(torch.tensor([[0.0, 100.0, 5.0], [2.0, 300.0, 5.0]]))
     seen = look(torch.tensor([[2.0, 300.0, 6.0], [float("nan"), float("inf"), 5.0]]))
-    assert seen[0].tolist() == [1.0, 1.0, 1.0] and seen[1].tolist() == [0.0, 5.0, 0.0]
+    assert seen[0].tolist() == [1.0, 1.0, 1.0] and seen[1].tolist() == [0.0, 10.0, 0.0]
+
+
+def test_stretches_follow_each_other_and_the_last_is_held() -> None:
+    family = Segments(ActionMap(gymnasium.spaces.Discrete(3)), segments=3, longest=7)
+    theta = torch.zeros(1, family.size)
+    theta[0, 0], theta[0, 1] = 1.0, -50.0  # lengths exp(log(8) / 2) = 2.8 and 1, rounded down
+    theta[0, 3:] = torch.tensor([[0, 1, 0], [0, 0, 1], [1, 0, 0]]).flatten()
+    assert family.ends(theta)[0, :2].tolist() == [2.0, 3.0]
+    assert [int(family.policy(theta).act(torch.zeros(1, 3), 1, step=t)[0]) for t in range(6)] == [1, 1, 2, 0, 0, 0]

@@ -145,8 +145,8 @@ class _Search:
         """Sends the hunters out, one after the other; plain steps that one does not need flow on to the next."""
         hunters: dict[str, Callable[[Purse], list[Candidate]]] = {
             "random": self._random, "scripted": self._scripted, "planned": self._planned, "ppo": self._ppo,
-            "cem": lambda purse: hunt_cem(self.arena, purse),
-            "qd": lambda purse: hunt_qd(self.arena, purse, self.seen)}
+            "cem": lambda purse: hunt_cem(self.arena, purse, self.seen),
+            "qd": lambda purse: hunt_qd(self.arena, purse, self.seen, known=self.candidates)}
         total = max(1, sum(self.plan.values()))
         for name in OPTIMISERS:
             if name not in self.names and name != "random":
@@ -182,7 +182,7 @@ class _Search:
         found, seen = hunt_scripted(self.arena, purse)
         self.seen += seen
         if seen:
-            self.arena.refocus(_together([self.seen[0], *seen]))
+            self.arena.refocus(self.seen[0], *seen)
         return found
 
     def _planned(self, purse: Purse) -> list[Candidate]:
@@ -265,12 +265,6 @@ def _best_of_each(origins: Sequence[Origin]) -> list[int]:
     for i, origin in enumerate(origins):
         first.setdefault(origin, i)
     return list(first.values())
-
-
-def _together(episodes: Sequence[Episodes]) -> Episodes:
-    """One batch, without the fields that not all of them have."""
-    common = set.intersection(*(set(e.info) for e in episodes))
-    return Episodes.cat([e.replace(info={k: e.info[k] for k in sorted(common)}) for e in episodes])
 
 
 def _affordable_horizon(steps: int, each: int, horizon: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plaudit.optimize.evolve.cem import AugmentedRandomSearch, CrossEntropy
-from plaudit.optimize.evolve.families import Family, Network, Rhythm, Table
+from plaudit.optimize.evolve.families import Family, Network, Rhythm, Segments, Table
 from plaudit.optimize.evolve.map_elites import Archive
 
-__all__ = ["Archive", "AugmentedRandomSearch", "CrossEntropy", "Family", "Network", "Rhythm", "Table"]
+__all__ = ["Archive", "AugmentedRandomSearch", "CrossEntropy", "Family", "Network", "Rhythm", "Segments", "Table"]

@@ -21,6 +21,8 @@ class Search(Protocol):
     """What both searches offer."""
 
     generation: int
+    mean: Tensor
+    """The centre of the search, [N]."""
 
     def ask(self, K: int) -> Float[Tensor, "K N"]:
         """Candidates to be scored; their number may change from call to call."""

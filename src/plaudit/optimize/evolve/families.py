@@ -18,7 +18,7 @@ from plaudit.core.errors import BadInput
 from plaudit.core.tree import Tree
 from plaudit.optimize.rl.spaces import ActionMap, ObsEncoder
 
-_CLIP = 5.0
+_CLIP = 10.0
 
 
 class Lens:
@@ -53,7 +53,7 @@ class Lens:
         return self.encoder(obs)
 
     def __call__(self, obs: Tree) -> Tensor:
-        """Comparable features [B, D], limited to 5 scales from the centre (and to 0 where they are not finite)."""
+        """Comparable features [B, D], limited to 10 scales from the centre (and to 0 where they are not finite)."""
         return torch.nan_to_num((self.encode(obs) - self.mean) / self.scale).clamp(-_CLIP, _CLIP)
 
 
@@ -77,7 +77,7 @@ class Family(ABC):
         return FamilyPolicy(self, theta_KN)
 
     def to_env(self, out: Tensor) -> Tensor:
-        """Outputs [K, e, O] to actions [K * e, ...]: clipped numbers in the task's units, or the largest of each choice."""
+        """Outputs [K, e, O] to actions [K * e, ...] of the task: clipped numbers, or the largest of each choice."""
         out = out.reshape(-1, self.outputs)
         if self.actions.choices is None:
             return self.actions.to_env(out)
@@ -192,9 +192,36 @@ class Table(Family):
         return now.unsqueeze(1).expand(-1, each, -1)
 
 
+class Segments(Family):
+    """Open loop: a few stretches of one action each, the last of them held to the end. Walks somewhere and stays.
+
+    Parameters: for each stretch its length (on a scale of logarithms) and its outputs.
+
+    Args:
+        actions: outputs to actions.
+        segments: how many stretches.
+        longest: the longest stretch but the last, in steps.
+    """
+
+    def __init__(self, actions: ActionMap, *, segments: int = 8, longest: int = 25) -> None:
+        super().__init__(actions)
+        self.segments, self.longest = segments, max(1, longest)
+        self.size, self.describe = segments * (1 + self.outputs), f"{segments} stretches"
+
+    def ends(self, theta_KN: Tensor) -> Tensor:
+        """The step before which each stretch ends, [K, segments]."""
+        share = torch.sigmoid(theta_KN[:, :self.segments] - 1.0)
+        return torch.exp(share * math.log(self.longest + 1)).floor().cumsum(-1)
+
+    def raw(self, theta_KN: Tensor, obs: Tree, step: int, each: int) -> Tensor:
+        now = (self.ends(theta_KN) <= step).sum(-1).clamp(max=self.segments - 1)
+        outputs = theta_KN[:, self.segments:].reshape(-1, self.segments, self.outputs)
+        return outputs[torch.arange(len(outputs)), now].unsqueeze(1).expand(-1, each, -1)
+
+
 def families(lens: Lens, actions: ActionMap, *, horizon: int) -> list[Family]:
     """The families that fit a task, the simplest first."""
     loop: Any = Rhythm(actions, longest=min(200, horizon)) if actions.choices is None else \
         Table(actions, longest=max(2, min(12, horizon)))
     seeing = [Network(lens, actions), Network(lens, actions, hidden=8)] if lens.size else []
-    return [*seeing, loop]
+    return [*seeing, loop, Segments(actions, longest=max(1, horizon // 4))]

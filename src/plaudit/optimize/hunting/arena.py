@@ -5,6 +5,7 @@ Letters: K candidates, e episodes of each, B = K * e rows, F features.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,11 +98,10 @@ class Arena:
         """Steps that may still be spent."""
         return self.steps - self.spent
 
-    def refocus(self, episodes: Episodes) -> None:
+    def refocus(self, *episodes: Episodes) -> None:
         """A new lens, scaled by what these episodes saw; policies made with the old one keep it."""
         lens = Lens(self.lens.encoder)
-        seen = tree_map(lambda x: x[episodes.mask], episodes.next_obs)
-        lens.focus(lens.encode(seen))
+        lens.focus(torch.cat([lens.encode(tree_map(lambda x, e=e: x[e.mask], e.next_obs)) for e in episodes]))
         self.lens = lens
 
     def episode_seeds(self, n: int, *path: str | int) -> list[int]:
@@ -151,6 +151,13 @@ class Arena:
         steps = episodes.lengths.double().reshape(K, each).mean(-1).tolist()
         length = [n if end else None for n, end in zip(steps, ended, strict=True)]
         return Trial(score_K=score, rank_K=rank, feature_KF=feature, length_K=length, episodes=episodes)
+
+    def reset_seconds(self, rows: int, n: int) -> float:
+        """Wall time of beginning an episode in each of so many rows."""
+        batch, seeds = self._pool.make(rows), self.episode_seeds(rows, "resets", n)
+        begun = time.perf_counter()
+        batch.reset(seeds)
+        return time.perf_counter() - begun
 
     def close(self) -> None:
         """Frees the batches."""

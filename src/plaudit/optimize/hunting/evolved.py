@@ -12,7 +12,7 @@ from torch import Tensor
 from plaudit.core.episodes import Episodes
 from plaudit.core.tree import tree_map
 from plaudit.optimize.evolve.cem import AugmentedRandomSearch, CrossEntropy, Search
-from plaudit.optimize.evolve.families import Family, Lens, Network, families
+from plaudit.optimize.evolve.families import Family, FamilyPolicy, Lens, Network, Segments, families
 from plaudit.optimize.evolve.map_elites import Archive
 from plaudit.optimize.hunting.arena import Arena, Candidate, Purse, Trial
 
@@ -30,6 +30,7 @@ _GROWTH = {False: ((0.5, 0.125), (0.8, 0.35), (1.0, 1.0)), True: ((0.5, 0.25), (
 _SHORTEST = 50
 _TRIAL = 0.5
 """The share of the purse in which all families are tried; the best-paid one gets the rest."""
+_SCOUT = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,24 +49,27 @@ class Arm:
         self.arena, self.family, self.index = arena, family, index
         self.worth, self.restarts = -math.inf, 0
         self.candidates: list[Candidate] = []
+        self.played: Episodes | None = None
+        """The last generation."""
         self.search = self._begin()
 
     def _begin(self) -> Search:
         rng = self.arena.seeds.child("cem", self.index, self.restarts).numpy()
         if not self.arena.cheap and self.family.size >= _MANY and isinstance(self.family, Network):
             return AugmentedRandomSearch(self.family.size, rng=rng)
-        return CrossEntropy(self.family.size, rng=rng)
+        return CrossEntropy(self.family.size, rng=rng, elite=0.15 if self.arena.cheap else 0.25)
 
     def generation(self, effort: Effort) -> None:
         """One generation; its stages become candidates."""
         if self.search.converged:
-            self._keep(self._last, "converged")
+            self._keep(self._last)
             self.restarts += 1
             self.search = self._begin()
         number = self.search.generation
         theta = self.search.ask(effort.K)
         seeds = self.arena.episode_seeds(effort.each, "cem", self.index, self.restarts, number)
         trial = self.arena.judge(self.family.policy(theta), len(theta), effort.each, seeds, horizon=effort.horizon)
+        self.played = trial.episodes
         evolving = isinstance(self.search, CrossEntropy)
         self.search.tell(theta, trial.rank_K if evolving else trial.score_K)
         top = int(trial.rank_K.argmax())
@@ -73,12 +77,14 @@ class Arm:
         elites = trial.rank_K.sort(descending=True).values[:max(1, len(theta) // 4)]
         self.worth = max(self.worth, float(elites.mean()))
         if self.search.generation in _STAGES:
-            self._keep(self._last, "stage")
+            self._keep(self._last)
 
     def finish(self) -> None:
-        """Keeps where the search stands now."""
+        """Keeps where the search stands now: the best of the last generation, and the centre of the search."""
         if self.search.generation:
-            self._keep(self._last, "final")
+            self._keep(self._last)
+            centre = self.family.policy(self.search.mean.unsqueeze(0).clone())
+            self.candidates.append(replace(self._last, name=f"{self._last.name}, centre", policy=centre))
 
     def _candidate(self, theta: Tensor, trial: Trial, i: int) -> Candidate:
         kind = "random search" if isinstance(self.search, AugmentedRandomSearch) else "cross-entropy"
@@ -88,17 +94,23 @@ class Arm:
                          score=float(trial.score_K[i]), feature_F=trial.feature_KF[i],
                          length=trial.length_K[i])
 
-    def _keep(self, candidate: Candidate, why: str) -> None:
+    def _keep(self, candidate: Candidate) -> None:
         if not self.candidates or self.candidates[-1].policy is not candidate.policy:
             self.candidates.append(candidate)
 
 
-def hunt_cem(arena: Arena, purse: Purse) -> list[Candidate]:
-    """All families for the first part of the purse, the best-paid one for the rest; its stages are kept."""
+def hunt_cem(arena: Arena, purse: Purse, seen: Sequence[Episodes] = ()) -> list[Candidate]:
+    """All families for the first part of the purse, the best-paid one for the rest; its stages are kept.
+
+    Where random episodes end early they show a narrow world, and features scaled by it would saturate: a scout, a
+    first linear search, then says what the others are going to see.
+    """
+    scouted = _scout(arena, purse, seen) if arena.ends_early and arena.lens.size else []
     every = families(arena.lens, arena.actions, horizon=arena.horizon)
-    arms = [Arm(arena, f, i) for i, f in enumerate(every) if arena.cheap or not getattr(f, "hidden", 0)]
+    arms = [Arm(arena, f, i) for i, f in enumerate(every) if arena.cheap or _worth_its_steps(f)]
+    begun = purse.used
     for i, arm in enumerate(arms):
-        until = _TRIAL * (i + 1) / len(arms)
+        until = begun + (_TRIAL - begun) * (i + 1) / len(arms)
         while purse.used < until and (effort := _effort(arena, purse)) is not None:
             arm.generation(effort)
     order = sorted(arms, key=lambda a: -a.worth)
@@ -107,7 +119,25 @@ def hunt_cem(arena: Arena, purse: Purse) -> list[Candidate]:
     for arm in arms:
         arm.finish()
     first = [replace(c, keep=True) for c in _first_run(order[0].candidates)]
-    return first + order[0].candidates[len(first):] + [c for arm in order[1:] for c in arm.candidates]
+    return [*first, *order[0].candidates[len(first):], *(c for arm in order[1:] for c in arm.candidates), *scouted]
+
+
+def _worth_its_steps(family: Family) -> bool:
+    """Dear tasks are searched by fewer families: linear policies, and open loops that suit the actions."""
+    if isinstance(family, Network):
+        return not family.hidden
+    return not (isinstance(family, Segments) and family.actions.choices is None)
+
+
+def _scout(arena: Arena, purse: Purse, seen: Sequence[Episodes]) -> list[Candidate]:
+    """A short linear search whose episodes set the arena's lens anew."""
+    arm = Arm(arena, Network(arena.lens, arena.actions), -1)
+    while purse.used < _SCOUT and (effort := _effort(arena, purse)) is not None:
+        arm.generation(effort)
+    arm.finish()
+    if arm.played is not None:
+        arena.refocus(*seen, arm.played)
+    return [replace(c, name=f"scout, {c.name}") for c in arm.candidates]
 
 
 def _first_run(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -173,17 +203,24 @@ class Descriptor:
         return torch.cat([mean, third], -1).reshape(-1, each, mean.shape[1] + 1).mean(1)
 
 
-def hunt_qd(arena: Arena, purse: Purse, episodes: Sequence[Episodes], *, most: int = 24) -> list[Candidate]:
-    """MAP-Elites over linear policies; gives the best and, of the rest, those that differ in pay and place."""
+def hunt_qd(arena: Arena, purse: Purse, episodes: Sequence[Episodes], *, known: Sequence[Candidate] = (),
+            most: int = 24) -> list[Candidate]:
+    """MAP-Elites over linear policies; gives the best and, of the rest, those that differ in pay and place.
+
+    It begins with the linear policies among the `known` candidates that see through the same lens.
+    """
     if not arena.lens.size:
         return []
     family = Network(arena.lens, arena.actions)
     describe = Descriptor(arena.lens, episodes, arena.horizon)
     archive = Archive(family.size, bins=describe.bins, rng=arena.seeds.child("qd").numpy())
     found: dict[int, Candidate] = {}
-    number = 0
+    number, seeds_SN = 0, _same_family(known, family)
     while (effort := _effort(arena, purse)) is not None:
         theta = archive.ask(effort.K)
+        if number == 0 and seeds_SN:
+            first = torch.cat(seeds_SN)[:effort.K // 2]
+            theta[:len(first)] = first
         seeds = arena.episode_seeds(effort.each, "qd", number)
         trial = arena.judge(family.policy(theta), len(theta), effort.each, seeds, horizon=effort.horizon)
         place = describe(trial.episodes, effort.each)
@@ -197,3 +234,11 @@ def hunt_qd(arena: Arena, purse: Purse, episodes: Sequence[Episodes], *, most: i
                 length=trial.length_K[i])
     ordered = sorted(found.values(), key=lambda c: -c.score)
     return ordered[:most // 2] + ordered[most // 2::max(1, len(ordered) // (most // 2))][:most - most // 2]
+
+
+def _same_family(candidates: Sequence[Candidate], family: Network) -> list[Tensor]:
+    """The parameters [1, N] of linear policies that see through the same lens, best-paid first."""
+    own = [(c.score, c.policy.theta_KN) for c in candidates if isinstance(c.policy, FamilyPolicy)
+           and isinstance(c.policy.family, Network) and c.policy.family.hidden == family.hidden
+           and c.policy.family.lens is family.lens and not math.isnan(c.score)]
+    return [theta for _, theta in sorted(own, key=lambda pair: -pair[0])]

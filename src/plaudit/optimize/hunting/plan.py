@@ -18,7 +18,7 @@ from plaudit.core.seeds import Seeds
 from plaudit.optimize.behaviours import Budget
 from plaudit.optimize.evolve.families import Network
 from plaudit.optimize.hunting.arena import Arena, Purse
-from plaudit.optimize.hunting.learnt import probe_steps, seconds_per_step
+from plaudit.optimize.hunting.learnt import seconds_per_step
 from plaudit.optimize.hunting.simple import hunt_random
 from plaudit.tasks.arrays import ArrayTask
 from plaudit.tasks.base import Task
@@ -111,8 +111,8 @@ def in_steps(budget: Budget, task: Task, reward: Reward, *, names: Sequence[str]
     rl_cost, learnt = budget.rl_cost or RL_COST[kind], 0
     if "ppo" in names and budget.rl_cost is None:
         try:
-            rl_cost = seconds_per_step(task, reward, discount=discount, cheap=probe.cheap) / plain
-            learnt = probe_steps(discount, cheap=probe.cheap)
+            learning, learnt = seconds_per_step(task, reward, discount=discount, cheap=probe.cheap)
+            rl_cost = learning / plain
         except PlauditError as error:
             log.info("PPO could not be timed; the search will say why: %s", error)
     rl_cost = float(f"{max(1.0, rl_cost):.2g}")
@@ -134,13 +134,23 @@ def _plain_seconds(arena: Arena) -> tuple[float, int]:
     horizon = min(arena.horizon, 200 if arena.cheap else 100)
     hunt_random(arena, Purse(arena, 64 * horizon))
     if not arena.cheap:
-        seconds = [_batch_seconds(arena, 8, horizon, n) for n in range(2)]
-        return min(s / max(1, steps) for s, _, steps in seconds), 0
+        return min(_dear_seconds(arena, 8, horizon, n) for n in range(2)), 0
     few, many = 64, 512
     t_few, t_many = (min(s / T for s, T, _ in (_batch_seconds(arena, rows, horizon, n) for n in range(5)))
                      for rows in (few, many))
     row = max(t_many - t_few, 0.05 * t_many) / (many - few)
     return row, int(float(f"{max(0.0, t_few / row - few):.2g}"))
+
+
+def _dear_seconds(arena: Arena, rows: int, horizon: int, n: int) -> float:
+    """Wall time of a step, with its part of a reset.
+
+    Random episodes may be much shorter than those of a search, so a reset is spread over several times their length.
+    """
+    resets = arena.reset_seconds(rows, n)
+    seconds, _, steps = _batch_seconds(arena, rows, horizon, n)
+    length = max(1.0, steps / rows)
+    return max(0.2 * seconds, seconds - resets) / max(1, steps) + resets / rows / min(arena.horizon, 5 * length)
 
 
 def _batch_seconds(arena: Arena, rows: int, horizon: int, n: int) -> tuple[float, int, int]:
