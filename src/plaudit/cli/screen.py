@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from plaudit.auditing.audit import Event
 from plaudit.auditing.report.model import AuditReport, witness_file
@@ -26,8 +27,11 @@ class Screen:
         self.console = console or Console(highlight=False)
         self.live = self.console.is_terminal
         self.progress = Progress(
-            TextColumn("{task.fields[sign]}"), TextColumn("{task.fields[name]:<10}"), BarColumn(bar_width=18),
-            TextColumn("{task.fields[note]}", markup=True), TimeElapsedColumn(), console=self.console, transient=False)
+            TextColumn("{task.fields[sign]}", table_column=Column(width=1, no_wrap=True)),
+            TextColumn("{task.fields[name]}", table_column=Column(width=10, no_wrap=True)),
+            BarColumn(bar_width=12, table_column=Column(width=12, no_wrap=True)),
+            TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            TimeElapsedColumn(table_column=Column(width=7, no_wrap=True)), console=self.console, expand=True)
         self.tasks: dict[str, TaskID] = {}
         self._spoken: set[str] = set()
 
