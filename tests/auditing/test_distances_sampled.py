@@ -119,7 +119,7 @@ def test_without_canonical_form_shaping_would_look_like_another_reward():
 @pytest.mark.parametrize("kind", ["epic", "dard"])
 def test_epic_and_dard_ignore_shaping_and_scale(kind):
     found = distances([SHAPED, 5.0 * TRUTH + 2.0, SPIN, -1.0 * TRUTH], TRUTH, Pendulum(), kind=kind, samples=1000,
-                      mean_samples=16)
+                      mean_samples=8)
     shaped, scaled, spin, negated = (d.value for d in found)
     assert shaped < 1e-4
     assert scaled < 1e-4
