@@ -8,6 +8,8 @@ from pathlib import Path
 from plaudit.auditing.report.folders import check_folder, next_folder
 from plaudit.cli.audit import run_and_report
 
+REWARD = "plaudit.auditing.flaws.boat_race:reward"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DemoArgs:
@@ -33,6 +35,6 @@ def demo(args: DemoArgs) -> int:
     from plaudit.auditing.flaws import boat_race
 
     flaw = boat_race.farmed_checkpoints()
-    return run_and_report(lambda listen: audit(boat_race.reward, env=flaw.task(), intent=flaw.intent(),
+    return run_and_report(lambda listen: audit(REWARD, env=flaw.task(), intent=flaw.intent(),
                                                seconds=args.budget, seed=args.seed, listen=listen),
                           out=args.out, fail_on="never", patience_s=120.0)

@@ -61,7 +61,7 @@ def as_rows(inputs: Mapping[str, Any], backend: Backend, *, row: int | None = No
         if backend == "torch":
             return part.clone()
         array = part.detach().cpu().numpy()
-        return array.copy() if array.ndim else array.item() if array.dtype == np.bool_ else array[()]
+        return array.copy() if array.ndim else array[()]
 
     def walk(x: Any) -> Any:
         if isinstance(x, Mapping):

@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -164,7 +164,7 @@ class Reward(ABC):
         if role not in ("train", "watch", "gold"):
             raise BadInput("role", expected="train, watch or gold", received=role)
         out = copy.copy(self)
-        out.role = cast("Role", role)
+        out.role = role
         return out
 
     def __repr__(self) -> str:

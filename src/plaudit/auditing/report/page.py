@@ -20,6 +20,7 @@ from plaudit.core.episodes import Episodes
 from plaudit.core.reward import Reward
 from plaudit.core.statistics import Interval, mean_interval
 from plaudit.optimize.behaviours import Behaviour
+from plaudit.tasks.rollout import replay
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +89,7 @@ def _films(report: AuditReport) -> list[dict[str, Any]]:
     wanted = context.memo.get("best_intended")
     if wanted is not None and wanted.policy is not None and (not shown or wanted.name != shown[0][1]):
         shown.append(("wanted", wanted.name, _witness(report, wanted)))
-    films = (_attempt("film", lambda w=w, role=role, name=name: _film(report, role, name, w)) for role, name,
-             w in shown)
+    films = (_attempt("film", lambda shot=shot: _film(report, *shot)) for shot in shown)
     return [film for film in films if film is not None]
 
 
@@ -104,9 +104,8 @@ def _film(report: AuditReport, role: str, name: str, witness: Witness) -> dict[s
     film = shoot(context.task, witness.action_tensor(), witness.seed)
     if film is None:
         return None
-    episode = _episode(report, witness)
-    paid = [0.0] * len(witness.actions) if episode is None else \
-        torch.nan_to_num(context.reward.score(episode).value[0]).tolist()
+    episode = replay(context.task, witness.action_tensor().unsqueeze(0), [witness.seed])
+    paid = torch.nan_to_num(context.reward.score(episode).value[0]).tolist()
     strip = film.strip()
     labels = captions([t for t, _ in strip], paid)
     title = {"paid": "What the reward pays for", "wanted": "What was wanted"}[role]
@@ -119,21 +118,13 @@ def _film(report: AuditReport, role: str, name: str, witness: Witness) -> dict[s
     }
 
 
-def _path(report: AuditReport, episode: Episodes | None) -> str | None:
+def _path(report: AuditReport, episode: Episodes) -> str | None:
     """The whole way over the map, where the task can draw it."""
     draw = getattr(report.context.task, "draw_path", None)
-    if draw is None or episode is None or "state" not in episode.info:
+    if draw is None or "state" not in episode.info:
         return None
     n = int(episode.lengths[0])
     return data_url(png(draw(episode.info["state"][0, :n].long().tolist()), width=760), "image/png")
-
-
-def _episode(report: AuditReport, witness: Witness) -> Episodes | None:
-    """The episode of a witness among those already played."""
-    for behaviour in [*report.context.behaviours] if "found" in report.context.__dict__ else []:
-        if behaviour.name == witness.behaviour and witness.seed in behaviour.seeds:
-            return behaviour.episodes[behaviour.seeds.index(witness.seed)]
-    return None
 
 
 # --- figures ----------------------------------------------------------------------------------------------
