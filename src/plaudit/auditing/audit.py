@@ -21,16 +21,19 @@ from plaudit.auditing.subject import Environment, Subject, option, recognise
 from plaudit.auditing.verdict import judge
 from plaudit.core.algebra import as_reward
 from plaudit.core.episodes import Episodes
-from plaudit.core.errors import BadInput
+from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.functions import EnvReward, FunctionReward
 from plaudit.core.reward import Reward, describe_failure
 from plaudit.core.saving import is_saved_reward, load_reward
 from plaudit.core.targets import load_target
-from plaudit.optimize.behaviours import Budget
+from plaudit.optimize.behaviours import Budget, Found
 from plaudit.tasks.base import Task
 from plaudit.tasks.policy import RandomPolicy
 from plaudit.tasks.rollout import rollout
 
+SEARCHES = ("search reward", "search intent")
+"""What the checks share is searched first, under names of its own."""
+SEARCHLESS = frozenset({"distance"})
 GLANCE = 50
 """So many random steps show what an environment reports in `info`."""
 log = logging.getLogger(__name__)
@@ -41,8 +44,8 @@ class Event:
     """Something that happened while an audit ran; the command line turns these into lines and bars."""
 
     kind: Literal["recognised", "note", "started", "progress", "checked", "repaired", "judging"]
-    """`recognised`: what it is, and which checks will run; `note`: something to know; `judging`: all checks are
-    done, only the report is missing."""
+    """`recognised`: what it is, and which searches and checks will run; `note`: something to know; `judging`: all
+    checks are done, only the report is missing."""
     check: str = ""
     checks: Sequence[str] = ()
     done: float = 0.0
@@ -111,7 +114,8 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
               "only": None if only is None else [c.name for c in wanted]}
     context = AuditContext(task=subject.task, reward=subject.reward, intent=aim or find_intent(_glance(subject.task)),
                            reference=ideal, budget=budget, seed=seed, discount=discount)
-    tell(Event(kind="recognised", text=_recognised(subject, context.intent), checks=[c.name for c in wanted]))
+    tell(Event(kind="recognised", text=_recognised(subject, context.intent),
+               checks=[*_searches(wanted), *(c.name for c in wanted)]))
     run = _Run(context, subject, tell, config, began)
     _look(context, tell)
     context.given = load_given(subject.task, episodes=episodes, policy=policy, seed=seed, trust=trust,
@@ -150,6 +154,10 @@ def _look(context: AuditContext, tell: Listener) -> None:
         check_intent(context.intent, context.random)
 
 
+def _searches(wanted: Sequence[Check]) -> tuple[str, ...]:
+    return SEARCHES if any(check.name not in SEARCHLESS for check in wanted) else ()
+
+
 class _Run:
     """The checks of one audit, in order, with what they found."""
 
@@ -164,12 +172,34 @@ class _Run:
         """Runs the checks, then the repair of the worst finding; returns whether it was interrupted."""
         self.wanted = wanted
         try:
+            self._search()
             for check in wanted:
                 self._one(check)
             self._repair()
         except KeyboardInterrupt:
             return True
         return False
+
+    def _search(self) -> None:
+        """Makes the behaviours that the checks share, so that their cost does not stand under one of them."""
+        if _searches(self.wanted):
+            self._timed(SEARCHES[0], lambda: self.context.found)
+            self._timed(SEARCHES[1], lambda: self.context.intended)
+
+    def _timed(self, name: str, go: Callable[[], Found | None]) -> None:
+        began = time.perf_counter()
+        self.context.progress = lambda done, text: self.tell(Event(kind="progress", check=name, done=done, text=text))
+        self.tell(Event(kind="started", check=name, text="", so_far=lambda: self.report(interrupted=True)))
+        try:
+            found = go()
+        except PlauditError as error:  # each check that needs it will say that it could not look
+            text, behaviours = str(error), 0
+        else:
+            text = "no intent" if found is None else f"{found.steps:,} steps, {len(found.behaviours)} behaviours"
+            behaviours = 0 if found is None else len(found.behaviours)
+        status = "pass" if behaviours else "skipped"
+        self.tell(Event(kind="checked", check=name,
+                        result=CheckResult(name, status, text, time.perf_counter() - began)))
 
     def _one(self, check: Check) -> None:
         began = time.perf_counter()

@@ -29,6 +29,10 @@ SHARES = {"reward": 0.58, "intent": 0.24, "fix": 0.18}
 """How the budget of steps is divided between searching the reward, the intent, and a repaired reward."""
 
 
+LONGEST = 1000
+"""Random episodes are cut after so many steps."""
+
+
 def no_progress(done: float, text: str) -> None:
     """Says nothing."""
 
@@ -64,7 +68,7 @@ class AuditContext:
         """Episodes of random actions."""
         seeds = self.seeds.child("random").integers(16)
         policy = RandomPolicy(self.task.action_space, seeds=self.seeds.child("random actions").integers(16))
-        return rollout(self.task, policy, seeds=seeds)
+        return rollout(self.task, policy, seeds=seeds, max_steps=min(self.task.horizon, LONGEST))
 
     @cached_property
     def mdp(self) -> TabularMDP | None:

@@ -28,7 +28,7 @@ class Screen:
         self.live = self.console.is_terminal
         self.progress = Progress(
             TextColumn("{task.fields[sign]}", table_column=Column(width=1, no_wrap=True)),
-            TextColumn("{task.fields[name]}", table_column=Column(width=10, no_wrap=True)),
+            TextColumn("{task.fields[name]}", table_column=Column(width=13, no_wrap=True)),
             BarColumn(bar_width=12, table_column=Column(width=12, no_wrap=True)),
             TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             TimeElapsedColumn(table_column=Column(width=7, no_wrap=True)), console=self.console, expand=True)
@@ -67,9 +67,9 @@ class Screen:
     def _line(self, name: str, sign: str, note: str, *, done: float = 0.0, final: float | None = None) -> None:
         if not self.live:
             if final is not None:
-                self.console.print(f"{sign} {name:<10} {note} ({final:.1f} s)", soft_wrap=True)
+                self.console.print(f"{sign} {name:<13} {note} ({final:.1f} s)", soft_wrap=True)
             elif name not in self._spoken:
-                self.console.print(f"{sign} {name:<10} {note}", soft_wrap=True)
+                self.console.print(f"{sign} {name:<13} {note}", soft_wrap=True)
                 self._spoken.add(name)
             return
         if name not in self.tasks:
