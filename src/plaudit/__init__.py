@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from plaudit.core.score import Score as Score
     from plaudit.core.seeds import Seeds as Seeds
     from plaudit.optimize.maximise import maximise as maximise
-    from plaudit.tasks.make import make as make
-    from plaudit.tasks.rollout import rollout as rollout
+    from plaudit.tasks.making import make as make
+    from plaudit.tasks.rollouts import rollout as rollout
 
 __version__ = "0.1.0"
 
@@ -67,13 +67,13 @@ _HOME = {
     "check": "core.check",
     "lexicographic": "core.algebra",
     "load_reward": "core.saving",
-    "make": "tasks.make",
+    "make": "tasks.making",
     "maximise": "optimize.maximise",
     "maximum": "core.algebra",
     "mean": "core.algebra",
     "minimum": "core.algebra",
     "reward": "core.functions",
-    "rollout": "tasks.rollout",
+    "rollout": "tasks.rollouts",
     "save_reward": "core.saving",
     "std": "core.algebra",
     "total": "core.algebra",

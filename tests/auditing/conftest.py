@@ -15,7 +15,7 @@ from plaudit.core.tree import leaves
 from plaudit.optimize.behaviours import Behaviour, Budget, Found
 from plaudit.tasks.base import Task
 from plaudit.tasks.policy import Policy, RandomPolicy
-from plaudit.tasks.rollout import rollout
+from plaudit.tasks.rollouts import rollout
 
 SEEDS = [11, 12, 13, 14, 15, 16, 17, 18]
 

@@ -16,7 +16,7 @@ from plaudit.auditing.flaws import flaw
 from plaudit.core.functions import EnvReward
 from plaudit.tasks.classic import CartPole, Pendulum
 from plaudit.tasks.policy import RandomPolicy
-from plaudit.tasks.rollout import rollout
+from plaudit.tasks.rollouts import rollout
 
 
 class Still:

@@ -17,9 +17,9 @@ from plaudit.core.reward import Reward
 from plaudit.core.targets import load_target
 from plaudit.optimize.tabular import policy_iteration
 from plaudit.tasks.gridworld import GridWorld
-from plaudit.tasks.make import from_spec
+from plaudit.tasks.making import from_spec
 from plaudit.tasks.policy import RandomPolicy
-from plaudit.tasks.rollout import rollout
+from plaudit.tasks.rollouts import rollout
 
 CHECKS = {"contract", "scale", "incentives", "exploit", "distance", "fragility"}
 GRIDS = [f.name for f in flaws() if "grid" in f.tags]

@@ -8,9 +8,9 @@ import torch
 from plaudit.auditing.given import load_given, load_policy
 from plaudit.core.errors import BadInput
 from plaudit.tasks.classic import CartPole
-from plaudit.tasks.make import make
+from plaudit.tasks.making import make
 from plaudit.tasks.policy import RandomPolicy
-from plaudit.tasks.rollout import rollout
+from plaudit.tasks.rollouts import rollout
 
 
 def some(task, seeds=(1, 2)):

@@ -18,7 +18,7 @@ from plaudit.tasks.classic import MountainCar
 from plaudit.tasks.features import Bonus, Checkpoint, Goal, Lava
 from plaudit.tasks.gridworld import GridWorld
 from plaudit.tasks.policy import RandomPolicy
-from plaudit.tasks.rollout import rollout
+from plaudit.tasks.rollouts import rollout
 
 N, E, S, W = range(4)
 

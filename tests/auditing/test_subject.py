@@ -15,7 +15,7 @@ from plaudit.core.errors import BadInput, MissingExtra
 from plaudit.core.functions import EnvReward, FunctionReward, reward
 from plaudit.tasks.classic import CartPole
 from plaudit.tasks.gridworld import GridWorld
-from plaudit.tasks.make import make
+from plaudit.tasks.making import make
 
 
 @pytest.fixture

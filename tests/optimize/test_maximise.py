@@ -15,7 +15,7 @@ from plaudit.optimize.maximise import maximise
 from plaudit.tasks.base import Batch, Task
 from plaudit.tasks.classic import CartPole, MountainCar, Pendulum
 from plaudit.tasks.gridworld import GridWorld
-from plaudit.tasks.rollout import replay
+from plaudit.tasks.rollouts import replay
 
 FAST = ["random", "scripted", "cem", "qd"]
 RIGHT = reward(lambda next_obs: (next_obs[..., 0] > 1.0).float(), name="right")

@@ -10,7 +10,7 @@ from plaudit.optimize.rl.spaces import ActionMap, ObsEncoder
 from plaudit.optimize.scripted import BangBang, Loop, Sticky, Together, scripted
 from plaudit.tasks.classic import MountainCar
 from plaudit.tasks.policy import RandomPolicy
-from plaudit.tasks.rollout import rollout
+from plaudit.tasks.rollouts import rollout
 
 OBS = gymnasium.spaces.Box(-1.0, 1.0, (2,))
 

@@ -11,9 +11,9 @@ from plaudit.core.errors import BadInput, Unsupported
 from plaudit.tasks.arrays import ArrayBatch
 from plaudit.tasks.features import Bonus, Checkpoint, Dirt, Feature, Goal, Lava
 from plaudit.tasks.gridworld import GridWorld
-from plaudit.tasks.make import from_spec
+from plaudit.tasks.making import from_spec
 from plaudit.tasks.policy import RandomPolicy
-from plaudit.tasks.rollout import replay, rollout
+from plaudit.tasks.rollouts import replay, rollout
 
 N, E, S, W = 0, 1, 2, 3
 RICH = """

@@ -12,9 +12,9 @@ from gymnasium import spaces
 from plaudit.core.errors import BadInput, MissingExtra, PlauditError, Unsupported
 from plaudit.tasks.gym import GymTask
 from plaudit.tasks.info import InfoColumns
-from plaudit.tasks.make import from_spec, make
+from plaudit.tasks.making import from_spec, make
 from plaudit.tasks.policy import RandomPolicy
-from plaudit.tasks.rollout import replay, rollout
+from plaudit.tasks.rollouts import replay, rollout
 
 _spec = importlib.util.spec_from_file_location("environments", Path(__file__).with_name("environments.py"))
 assert _spec is not None and _spec.loader is not None

@@ -10,9 +10,9 @@ import torch
 from plaudit.core.errors import BadInput, Unsupported
 from plaudit.tasks.base import Batch, Step, Task
 from plaudit.tasks.classic import CartPole, MountainCar, Pendulum
-from plaudit.tasks.make import from_spec, make
+from plaudit.tasks.making import from_spec, make
 from plaudit.tasks.policy import ActionSequence, Policy, RandomPolicy
-from plaudit.tasks.rollout import replay, rollout
+from plaudit.tasks.rollouts import replay, rollout
 
 
 class Counter(Task):

@@ -29,7 +29,7 @@ from plaudit.core.targets import load_target
 from plaudit.optimize.behaviours import Budget, Found
 from plaudit.tasks.base import Task
 from plaudit.tasks.policy import RandomPolicy
-from plaudit.tasks.rollout import rollout
+from plaudit.tasks.rollouts import rollout
 
 SEARCHES = ("search reward", "search intent")
 """What the checks share is searched first, under names of its own."""

@@ -19,7 +19,7 @@ from plaudit.optimize.behaviours import Behaviour, Budget, Found
 from plaudit.optimize.maximise import maximise
 from plaudit.tasks.base import Task
 from plaudit.tasks.policy import RandomPolicy
-from plaudit.tasks.rollout import rollout
+from plaudit.tasks.rollouts import rollout
 from plaudit.tasks.tabular import TabularMDP
 
 Progress = Callable[[float, str], None]

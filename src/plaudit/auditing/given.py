@@ -18,7 +18,7 @@ from plaudit.core.tree import Tree
 from plaudit.optimize.behaviours import Behaviour
 from plaudit.tasks.base import Task
 from plaudit.tasks.policy import Policy
-from plaudit.tasks.rollout import rollout
+from plaudit.tasks.rollouts import rollout
 
 EPISODES_EACH = 8
 log = logging.getLogger(__name__)

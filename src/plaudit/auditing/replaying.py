@@ -24,8 +24,8 @@ from plaudit.core.saving import load_reward, reward_from_spec
 from plaudit.core.score import Score
 from plaudit.core.targets import file_hash
 from plaudit.tasks.base import Task
-from plaudit.tasks.make import from_spec
-from plaudit.tasks.rollout import replay
+from plaudit.tasks.making import from_spec
+from plaudit.tasks.rollouts import replay
 
 MOST_ROWS = 40
 

@@ -22,7 +22,7 @@ from plaudit.core.reward import Reward
 from plaudit.core.saving import FILE, is_saved_reward, load_reward, reward_spec
 from plaudit.core.targets import Target, file_hash, load_target, looks_like_target
 from plaudit.tasks.base import Task
-from plaudit.tasks.make import make
+from plaudit.tasks.making import make
 
 Environment = str | Task | Callable[..., Any]
 

@@ -102,7 +102,7 @@ def optimize(args: OptimizeArgs) -> int:
 
 def _task(args: OptimizeArgs) -> Task:
     from plaudit.core.targets import load_target, looks_like_target
-    from plaudit.tasks.make import make
+    from plaudit.tasks.making import make
 
     env = load_target(args.env).thing if looks_like_target(args.env) else args.env
     return make(env, **_json("--env-kwargs", args.env_kwargs))
@@ -180,7 +180,7 @@ def film(trained: Trained, member: int, *, path: Path, seed: int = 0) -> int:
 
     from plaudit.core.checkpoint import replacing
     from plaudit.core.seeds import Seeds
-    from plaudit.tasks.rollout import rollout
+    from plaudit.tasks.rollouts import rollout
 
     frames: dict[int, list[Any]] = {0: []}
     seeds = Seeds(seed).child("evaluate").integers(1)

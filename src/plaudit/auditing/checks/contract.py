@@ -23,7 +23,7 @@ from plaudit.core.functions import EnvReward, FunctionReward
 from plaudit.core.reward import Reward
 from plaudit.core.tree import tree_map
 from plaudit.optimize.behaviours import Behaviour
-from plaudit.tasks.rollout import replay
+from plaudit.tasks.rollouts import replay
 
 if TYPE_CHECKING:
     from plaudit.auditing.context import AuditContext

@@ -32,7 +32,7 @@ def at_the_bounds(task: Task, like: Episodes) -> Episodes | None:
     Example:
         >>> from plaudit.tasks.classic import CartPole
         >>> from plaudit.tasks.policy import RandomPolicy
-        >>> from plaudit.tasks.rollout import rollout
+        >>> from plaudit.tasks.rollouts import rollout
         >>> task = CartPole()
         >>> seen = rollout(task, RandomPolicy(task.action_space, seeds=0), seeds=[1])
         >>> points = at_the_bounds(task, seen)

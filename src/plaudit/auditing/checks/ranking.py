@@ -29,7 +29,7 @@ from plaudit.core.tree import Tree, leaves
 from plaudit.optimize.behaviours import Behaviour, features
 from plaudit.optimize.hunting.planned import Planned
 from plaudit.optimize.tabular import policy_iteration
-from plaudit.tasks.rollout import rollout
+from plaudit.tasks.rollouts import rollout
 
 if TYPE_CHECKING:
     from plaudit.auditing.context import AuditContext

@@ -37,7 +37,7 @@ from plaudit.core.statistics import bootstrap
 from plaudit.core.tree import tree_map
 from plaudit.tasks.base import Task
 from plaudit.tasks.policy import RandomPolicy
-from plaudit.tasks.rollout import rollout
+from plaudit.tasks.rollouts import rollout
 
 Kind = Literal["starc", "epic", "dard"]
 SampledCanonical = Literal["auto", "val", "minimal"]

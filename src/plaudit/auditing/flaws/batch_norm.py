@@ -6,7 +6,7 @@ from typing import Any
 
 from plaudit.auditing.flaws.flaw import Flaw, bound
 from plaudit.tasks.base import Task
-from plaudit.tasks.make import make
+from plaudit.tasks.making import make
 
 
 def task() -> Task:

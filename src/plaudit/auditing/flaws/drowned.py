@@ -8,7 +8,7 @@ from typing import Any
 from plaudit.auditing.flaws.flaw import Flaw, bound
 from plaudit.auditing.flaws.locomotion import runner
 from plaudit.tasks.base import Task
-from plaudit.tasks.make import make
+from plaudit.tasks.making import make
 
 ENV = "HalfCheetah-v5"
 

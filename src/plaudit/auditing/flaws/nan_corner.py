@@ -8,7 +8,7 @@ import numpy as np
 
 from plaudit.auditing.flaws.flaw import Flaw, bound
 from plaudit.tasks.base import Task
-from plaudit.tasks.make import make
+from plaudit.tasks.making import make
 
 
 def task() -> Task:

@@ -8,7 +8,7 @@ import numpy as np
 
 from plaudit.auditing.flaws.flaw import Flaw, bound
 from plaudit.tasks.base import Task
-from plaudit.tasks.make import make
+from plaudit.tasks.making import make
 
 _GENERATOR = np.random.default_rng(0)
 

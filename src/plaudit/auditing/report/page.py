@@ -20,7 +20,7 @@ from plaudit.core.episodes import Episodes
 from plaudit.core.reward import Reward
 from plaudit.core.statistics import Interval, mean_interval
 from plaudit.optimize.behaviours import Behaviour
-from plaudit.tasks.rollout import replay
+from plaudit.tasks.rollouts import replay
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from plaudit.optimize.rl.spaces import ActionMap, ObsEncoder
 from plaudit.tasks.arrays import ArrayTask
 from plaudit.tasks.base import Batch, Task
 from plaudit.tasks.policy import Policy
-from plaudit.tasks.rollout import rollout
+from plaudit.tasks.rollouts import rollout
 
 _UNKNOWN = -1e30
 

@@ -68,7 +68,7 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
         [0, 1]
     """
     if isinstance(task, str):
-        from plaudit.tasks.make import make
+        from plaudit.tasks.making import make
 
         task = make(task)
     _, config_type = algorithm(algo)

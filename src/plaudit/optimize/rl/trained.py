@@ -96,7 +96,7 @@ class Trained:
             seed: Seed of the first states (and of the samples).
             deterministic: Whether the most probable action is taken.
         """
-        from plaudit.tasks.rollout import rollout
+        from plaudit.tasks.rollouts import rollout
 
         if episodes < 1:
             raise BadInput("episodes", expected="an integer >= 1", received=episodes)
@@ -150,7 +150,7 @@ class Trained:
             if state["task"] is None:
                 raise BadInput("task", expected="the task of these policies, which cannot be made from a file",
                                received=None, fix="pass task=...")
-            from plaudit.tasks.make import from_spec
+            from plaudit.tasks.making import from_spec
 
             task = from_spec(state["task"])
         kind, config_type = algorithm(state["algo"])
