@@ -33,7 +33,8 @@ from plaudit.tasks.rollouts import rollout
 
 SEARCHES = ("search reward", "search intent")
 """What the checks share is searched first, under names of its own."""
-SEARCHLESS = frozenset({"distance"})
+SEARCHING = frozenset({"contract", "scale", "incentives", "exploit", "fragility"})
+"""The built-in checks that look at what the searches found; others search only when they ask."""
 GLANCE = 50
 """So many random steps show what an environment reports in `info`."""
 log = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ def _look(context: AuditContext, tell: Listener) -> None:
 
 
 def _searches(wanted: Sequence[Check]) -> tuple[str, ...]:
-    return SEARCHES if any(check.name not in SEARCHLESS for check in wanted) else ()
+    return SEARCHES if any(check.name in SEARCHING for check in wanted) else ()
 
 
 class _Run:
