@@ -63,13 +63,14 @@ def behaviours_scatter(curve: Sequence[Mapping[str, Any]], *, intent: str, explo
             axes.errorbar([p["intent"].mean for p in chosen], [p["reward"].mean for p in chosen],
                           xerr=_bars(chosen, "intent"), yerr=_bars(chosen, "reward"), fmt="o", ms=5, color=colour,
                           alpha=0.75, elinewidth=0.8, label=origin)
-    for name, text, colour in ((wanted, "what was wanted", MEANT), (exploit, "the exploit", PAID)):
+    for name, text, colour, side in ((wanted, "what was wanted", MEANT, -21), (exploit, "the exploit", PAID, 13)):
         point = next((p for p in curve if p["name"] == name), None)
         if point:
             axes.plot(point["intent"].mean, point["reward"].mean, "o", ms=13, mfc="none", mec=colour, mew=2.2)
-            axes.annotate(text, (point["intent"].mean, point["reward"].mean), xytext=(0, 13), color=colour,
+            axes.annotate(text, (point["intent"].mean, point["reward"].mean), xytext=(0, side), color=colour,
                           textcoords="offset points", ha="center", fontsize=9, fontweight="bold")
-    axes.margins(0.12, 0.18)
+    axes.set_xlim(*_around([p["intent"].mean for p in curve]))
+    axes.set_ylim(*_around([p["reward"].mean for p in curve]))
     axes.set_xlabel(intent)
     axes.set_ylabel("reward paid")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -119,6 +120,34 @@ def surface_map(surfaces: Sequence[Surface]) -> str:
         bar.ax.tick_params(labelsize=7, colors=QUIET, length=0)
         _bare(ax, grid=False)
     return _svg(fig)
+
+
+def observations_over_time(runs: Sequence[tuple[str, np.ndarray]], names: Sequence[str], *, most: int = 6) -> str:
+    """What was seen in each of a few episodes [T, D]: the dimensions that moved most, one under another."""
+    both = np.concatenate([obs for _, obs in runs])
+    span = both.max(0) - both.min(0)
+    kept = sorted(np.argsort(-span / (np.abs(both).max(0) + 1e-9), kind="stable")[:most].tolist())
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(7.2, 0.9 * len(kept) + 0.6), layout="constrained")
+    grid = fig.subplots(len(kept), len(runs), sharex="col", sharey="row", squeeze=False)
+    for column, (title, obs) in enumerate(runs):
+        for row, k in enumerate(kept):
+            ax = grid[row][column]
+            ax.plot(obs[:, k], color=TERM_COLOURS[row % len(TERM_COLOURS)], lw=1.6)
+            _bare(ax)
+            if column == 0:
+                ax.set_ylabel(names[k] if k < len(names) else f"obs[{k}]", rotation=0, ha="right", va="center")
+        grid[0][column].set_title(title, fontsize=10, color=INK, loc="left")
+        grid[-1][column].set_xlabel("step")
+    return _svg(fig)
+
+
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    """Limits that hold all means, with room; error bars may reach beyond."""
+    known = [v for v in values if math.isfinite(v)] or [0.0]
+    pad = 0.15 * (max(known) - min(known)) or 1.0
+    return min(known) - pad, max(known) + pad
 
 
 def _room(ax: Axes, values: Sequence[float]) -> None:

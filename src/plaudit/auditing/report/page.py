@@ -56,7 +56,7 @@ def show(value: Any) -> str:
 def _content(report: AuditReport) -> dict[str, Any]:
     films = _films(report)
     return {
-        "report": report, "films": films, "figures": _figures(report),
+        "report": report, "films": films, "figures": _figures(report, filmed=bool(films)),
         "tone": {True: "safe", False: "unsafe", None: "unsure"}[report.verdict.safe],
         "findings": [_finding(f, i) for i, f in enumerate(report.findings, 1)],
         "effort": f"{report.verdict.effort['steps']:,} environment steps in {report.seconds:.0f} s",
@@ -130,7 +130,7 @@ def _path(report: AuditReport, episode: Episodes) -> str | None:
 # --- figures ----------------------------------------------------------------------------------------------
 
 
-def _figures(report: AuditReport) -> list[dict[str, str]]:
+def _figures(report: AuditReport, *, filmed: bool) -> list[dict[str, str]]:
     context = report.context
     if "found" not in context.__dict__:
         return []
@@ -153,6 +153,10 @@ def _figures(report: AuditReport) -> list[dict[str, str]]:
                 wanted=wanted.name if wanted else None)))
     makers.append(("Who pays", "The running total of each term over one episode.",
                    lambda: figures.terms_over_time([(n, _terms(context.reward, b.episodes[0])) for n, b in runs[:2]])))
+    if not filmed:
+        makers.append(("What happened", "The observations that moved most, over one episode.",
+                       lambda: figures.observations_over_time([(n, seen) for n, b in runs[:2] if len(
+                           seen := _seen(b.episodes[0]))], getattr(context.task, "obs_names", ()))))
     makers.append(("Reward surface", "The reward over the two dimensions of the observation that move it most; "
                    "the line is one episode of the behaviour above.", lambda: _surface(report, best)))
     out = [{"title": t, "caption": c, "svg": svg} for t, c, make in makers
@@ -176,6 +180,15 @@ def _interval(values: torch.Tensor) -> Interval:
 
 def _reached(report: AuditReport, wanted: Behaviour | None) -> float | None:
     return None if wanted is None else float(report.context.meant(wanted).mean())
+
+
+def _seen(episode: Episodes) -> np.ndarray:
+    """[T, D] of an episode, its last observation included; empty where observations are no vectors."""
+    if not isinstance(episode.obs, torch.Tensor) or episode.obs.ndim != 3:
+        return np.zeros((0, 0))
+    n = int(episode.lengths[0])
+    assert isinstance(episode.next_obs, torch.Tensor)
+    return torch.cat([episode.obs[0, :n], episode.next_obs[0, n - 1 : n]]).double().numpy()
 
 
 def _terms(reward: Reward, episode: Episodes) -> dict[str, np.ndarray]:
