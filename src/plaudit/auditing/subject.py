@@ -204,7 +204,7 @@ def spec_of(task: Task) -> dict[str, Any]:
     """`task.spec()`, or `{"kind": "object", "name"}` where the task cannot be written down."""
     try:
         return task.spec()
-    except (Unsupported, NotImplementedError):
+    except Unsupported:
         return {"kind": "object", "name": task.name}
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from plaudit.core.errors import Unsupported
 from plaudit.core.tree import Tree
 
 
@@ -54,7 +55,7 @@ class Batch(ABC):
 
     def episode_seeds(self) -> list[int]:
         """The seed of each row's present episode: a reset with it begins the same episode again."""
-        raise NotImplementedError(f"{type(self).__name__} does not number its episodes")
+        raise Unsupported(f"{type(self).__name__} does not number its episodes")
 
     @abstractmethod
     def step(self, action: Tensor) -> Step:
@@ -66,10 +67,10 @@ class Batch(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """The exact state of all rows, so that a resumed run goes on as if it had not stopped."""
-        raise NotImplementedError(f"{type(self).__name__} cannot be saved in mid-episode")
+        raise Unsupported(f"{type(self).__name__} cannot be saved in mid-episode")
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        raise NotImplementedError(f"{type(self).__name__} cannot be restored in mid-episode")
+        raise Unsupported(f"{type(self).__name__} cannot be restored in mid-episode")
 
     def close(self) -> None:  # noqa: B027  (most batches hold nothing)
         """Frees what the rows hold."""
@@ -90,7 +91,7 @@ class Task(ABC):
 
     def spec(self) -> dict[str, Any]:
         """JSON from which `plaudit.tasks.from_spec` makes the same task again (for witnesses and checkpoints)."""
-        raise NotImplementedError(f"{type(self).__name__} has no spec")
+        raise Unsupported(f"{type(self).__name__} has no spec")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"

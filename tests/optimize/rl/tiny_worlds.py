@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.episodes import Episodes
+from plaudit.core.errors import Unsupported
 from plaudit.core.needs import Needs
 from plaudit.core.reward import Carry, Reward
 from plaudit.core.score import Score
@@ -76,7 +77,7 @@ class TinyBatch(Batch):
 
     def state_dict(self) -> dict[str, Any]:
         if not self.task.saveable:
-            raise NotImplementedError
+            raise Unsupported("this world cannot be saved in mid-episode")
         return {"seeds": self.seeds, "draws": self.draws, "time": self.time}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

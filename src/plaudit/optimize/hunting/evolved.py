@@ -100,10 +100,10 @@ class Arm:
 
 
 def hunt_cem(arena: Arena, purse: Purse, seen: Sequence[Episodes] = ()) -> list[Candidate]:
-    """All families for the first part of the purse, the best-paid one for the rest; its stages are kept.
+    """All families for the first part of the purse; for the rest the best-paid one and, in turn, the slow networks.
 
-    Where random episodes end early they show a narrow world, and features scaled by it would saturate: a scout, a
-    first linear search, then says what the others are going to see.
+    The stages of the best-paid one are kept for the curve. Where random episodes end early they show a narrow world,
+    and features scaled by it would saturate: a scout, a first linear search, then says what the others will see.
     """
     scouted = _scout(arena, purse, seen) if arena.ends_early and arena.lens.size else []
     every = families(arena.lens, arena.actions, horizon=arena.horizon)
@@ -114,10 +114,14 @@ def hunt_cem(arena: Arena, purse: Purse, seen: Sequence[Episodes] = ()) -> list[
         while purse.used < until and (effort := _effort(arena, purse)) is not None:
             arm.generation(effort)
     order = sorted(arms, key=lambda a: -a.worth)
+    late = [order[0], *(a for a in order[1:] if getattr(a.family, "hidden", 0))]
+    turn = 0
     while (effort := _effort(arena, purse)) is not None:
-        order[0].generation(effort)
+        late[turn % len(late)].generation(effort)
+        turn += 1
     for arm in arms:
         arm.finish()
+    order.sort(key=lambda a: -a.worth)
     first = [replace(c, keep=True) for c in _first_run(order[0].candidates)]
     return [*first, *order[0].candidates[len(first):], *(c for arm in order[1:] for c in arm.candidates), *scouted]
 

@@ -145,12 +145,13 @@ def _plain_seconds(arena: Arena) -> tuple[float, int]:
 def _dear_seconds(arena: Arena, rows: int, horizon: int, n: int) -> float:
     """Wall time of a step, with its part of a reset.
 
-    Random episodes may be much shorter than those of a search, so a reset is spread over several times their length.
+    Random episodes may be much shorter than those of a search, so a reset is spread over several times their length,
+    and over a fifth of the horizon at least.
     """
     resets = arena.reset_seconds(rows, n)
     seconds, _, steps = _batch_seconds(arena, rows, horizon, n)
     length = max(1.0, steps / rows)
-    return max(0.2 * seconds, seconds - resets) / max(1, steps) + resets / rows / min(arena.horizon, 5 * length)
+    return max(0.2 * seconds, seconds - resets) / max(1, steps) + resets / rows / min(arena.horizon, max(5 * length, 0.2 * arena.horizon))
 
 
 def _batch_seconds(arena: Arena, rows: int, horizon: int, n: int) -> tuple[float, int, int]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.episodes import Episodes
+from plaudit.core.errors import Unsupported
 from plaudit.core.score import Score
 from plaudit.core.seeds import Seeds
 from plaudit.core.tree import Tree, from_leaves, leaves, tree_map
@@ -98,7 +99,7 @@ class Collector:
         """The environments in mid-episode (None where the task cannot be saved), what they show, the rewards."""
         try:
             batch = self.batch.state_dict()
-        except NotImplementedError:
+        except Unsupported:
             batch = None
         return {"batch": batch, "obs": dict(leaves(self.obs)), "steps": self.steps, "scorer": self.scorer.state_dict()}
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from plaudit.core.checkpoint import load_state, save_state
 from plaudit.core.episodes import Episodes
-from plaudit.core.errors import BadInput
+from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds, counter_uniform
 from plaudit.core.tree import Tree, leaves, tree_map
@@ -166,7 +166,7 @@ def spec_of(task: Task) -> dict[str, Any] | None:
     """The task's spec, or None if it has none."""
     try:
         return task.spec()
-    except NotImplementedError:
+    except Unsupported:
         return None
 
 
