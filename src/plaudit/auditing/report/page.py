@@ -121,10 +121,11 @@ def _film(report: AuditReport, role: str, name: str, witness: Witness) -> dict[s
 def _path(report: AuditReport, episode: Episodes) -> str | None:
     """The whole way over the map, where the task can draw it."""
     draw = getattr(report.context.task, "draw_path", None)
-    if draw is None or "state" not in episode.info:
+    if draw is None or not {"state", "next_state"} <= episode.info.keys():
         return None
     n = int(episode.lengths[0])
-    return data_url(png(draw(episode.info["state"][0, :n].long().tolist()), width=760), "image/png")
+    states = torch.cat([episode.info["state"][0, :n], episode.info["next_state"][0, n - 1 : n]]).long().tolist()
+    return data_url(png(draw(states), width=760), "image/png")
 
 
 # --- figures ----------------------------------------------------------------------------------------------
