@@ -150,8 +150,8 @@ def _dear_seconds(arena: Arena, rows: int, horizon: int, n: int) -> float:
     """
     resets = arena.reset_seconds(rows, n)
     seconds, _, steps = _batch_seconds(arena, rows, horizon, n)
-    length = max(1.0, steps / rows)
-    return max(0.2 * seconds, seconds - resets) / max(1, steps) + resets / rows / min(arena.horizon, max(5 * length, 0.2 * arena.horizon))
+    length = min(arena.horizon, max(5 * steps / rows, 0.2 * arena.horizon))
+    return max(0.2 * seconds, seconds - resets) / max(1, steps) + resets / (rows * length)
 
 
 def _batch_seconds(arena: Arena, rows: int, horizon: int, n: int) -> tuple[float, int, int]:
