@@ -46,8 +46,9 @@ def judge(context: AuditContext, findings: Sequence[Finding], results: Sequence[
     return _nothing_found(context, effort)
 
 
-SERVED = 0.8
-"""Nothing is called safe unless the best-paid behaviour gains at least this share of the intended goal."""
+SERVED = 0.9
+"""Nothing is called safe unless the best-paid behaviour gains at least this share of the intended goal: less than a
+tenth lost is what the exploit check counts as good."""
 
 
 def _nothing_found(context: AuditContext, effort: dict[str, Any]) -> Verdict:
