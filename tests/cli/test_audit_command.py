@@ -193,7 +193,7 @@ def wait_for(process: subprocess.Popen[str], text: str) -> str:
 @pytest.mark.slow(reason="a process of its own imports torch, and draws a page")
 def test_ctrl_c_in_the_middle_keeps_a_report_that_says_so(here, start):
     process = start("audit", "boat.py:progress", "--env", "boat.py:Boat", "--budget", "600")
-    wait_for(process, "… contract")
+    wait_for(process, "… search reward")
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
