@@ -81,6 +81,11 @@ def run(algo: str, env: str, seed: int) -> dict[str, Any]:
             "cpu_s": round(time.process_time() - start, 1)}
 
 
+def recorded() -> list[dict[str, Any]]:
+    """The curves on disk."""
+    return json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+
+
 def main() -> None:
     """Runs what is not recorded yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,11 +96,11 @@ def main() -> None:
     for algo in STEPS if options.algo is None else (options.algo,):
         for env in ENVS if options.env is None else (options.env,):
             for seed in SEEDS:
-                rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-                if any((r["algo"], r["env"], r["seed"]) == (algo, env, seed) for r in rows):
+                if any((r["algo"], r["env"], r["seed"]) == (algo, env, seed) for r in recorded()):
                     continue
-                rows.append(run(algo, env, seed))
-                print(json.dumps(rows[-1]), flush=True)
+                row = run(algo, env, seed)
+                print(json.dumps(row), flush=True)
+                rows = [*recorded(), row]
                 versions = {"python": platform.python_version(), "torch": torch.__version__,
                             "gymnasium": gym.__version__, "stable-baselines3": stable_baselines3.__version__}
                 text = json.dumps({"versions": versions, "episodes": EPISODES, "rows": rows}, indent=1)
