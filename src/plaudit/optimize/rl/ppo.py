@@ -14,6 +14,7 @@ from plaudit.core.errors import BadInput
 from plaudit.core.normalise import RunningMoments
 from plaudit.core.seeds import Seeds
 from plaudit.core.tree import Tree, tree_map
+from plaudit.optimize.rl.auxiliary import Auxiliary
 from plaudit.optimize.rl.collect import Collector, Rollout
 from plaudit.optimize.rl.heads import Categorical, Gaussian
 from plaudit.optimize.rl.learner import Actor, Learner, Metrics
@@ -102,25 +103,36 @@ class _Data:
     target: Tensor
     value: Tensor
     weight: Tensor | None
+    extra: tuple[Tensor, ...] = ()
+    """What the auxiliaries want to know, each [P, M, E]."""
 
     def packed(self) -> Tensor:
         columns = [self.log_prob, self.advantage, self.target, self.value]
         columns += [] if self.weight is None else [self.weight]
-        return torch.cat([self.x, self.raw.to(torch.float32), torch.stack(columns, -1)], -1)
+        return torch.cat([self.x, self.raw.to(torch.float32), *self.extra, torch.stack(columns, -1)], -1)
 
     def unpack(self, block: Tensor) -> _Data:
-        D, K = self.x.shape[-1], self.raw.shape[-1]
-        log_prob, advantage, target, value, *weight = block[..., D + K:].unbind(-1)
-        return _Data(block[..., :D], block[..., D:D + K], log_prob, advantage, target, value,
-                     weight[0] if weight else None)
+        widths = [part.shape[-1] for part in (self.x, self.raw, *self.extra)]
+        x, raw, *extra, rest = block.split([*widths, block.shape[-1] - sum(widths)], -1)
+        log_prob, advantage, target, value, *weight = rest.unbind(-1)
+        return _Data(x, raw, log_prob, advantage, target, value, weight[0] if weight else None, tuple(extra))
 
 
 class PPO(Learner):
-    """PPO with separate policy and value networks; see `PPOConfig`."""
+    """PPO with separate policy and value networks; see `PPOConfig`.
+
+    Args:
+        config: The options.
+        task: What to learn.
+        seeds: One tree for each member.
+        device: Where networks and data live.
+        auxiliaries: Losses to add.
+    """
 
     config: PPOConfig
 
-    def __init__(self, config: PPOConfig, task: Task, *, seeds: Sequence[Seeds], device: str = "cpu") -> None:
+    def __init__(self, config: PPOConfig, task: Task, *, seeds: Sequence[Seeds], device: str = "cpu",
+                 auxiliaries: Sequence[Auxiliary] = ()) -> None:
         super().__init__(config, task, seeds=seeds, device=device)
         choices, K = self.action_map.choices, self.action_map.actions
         head = Categorical(choices) if choices is not None else Gaussian(K)
@@ -135,7 +147,13 @@ class PPO(Learner):
         self.return_moments = None
         if config.scale_reward:
             self.return_moments = RunningMoments(1, population=self.P, clip=float("inf"), device=device)
-        self.adam = PopulationAdam([net.flat, self.critic.flat])
+        self.auxiliaries = list(auxiliaries)
+        if len({a.name for a in self.auxiliaries}) < len(self.auxiliaries):
+            raise BadInput("auxiliaries", expected="different names", received=[a.name for a in self.auxiliaries])
+        own = [weights for a in self.auxiliaries
+               for weights in a.start(self, [s.child("auxiliary", a.name).torch() for s in seeds])]
+        self.own = {f"auxiliary_{i}": w for i, w in enumerate(own)}
+        self.adam = PopulationAdam([net.flat, self.critic.flat, *own])
         self.discounted = torch.zeros(self.P, self.N, dtype=torch.float64, device=device)
         """The discounted sum of rewards of each row so far, for the scale of rewards."""
         self.measured = torch.zeros((), dtype=torch.bool)
@@ -158,7 +176,7 @@ class PPO(Learner):
 
     def parts(self) -> Mapping[str, Any]:
         parts = {"critic": self.critic.flat, "adam": self.adam, "discounted": self.discounted,
-                 "measured": self.measured}
+                 "measured": self.measured, **self.own}
         return parts if self.return_moments is None else {**parts, "return_moments": self.return_moments}
 
     def iterate(self, collector: Collector, *, progress: float) -> Metrics:
@@ -210,8 +228,11 @@ class PPO(Learner):
         flat = lambda x: x.reshape(self.P, self.N * T, *x.shape[3:])  # noqa: E731
         raw, out = (flat(rollout.extras[k].unflatten(0, (self.P, self.N))) for k in ("raw", "out"))
         log_prob, _ = self.actor.head.log_prob_and_entropy(out, raw)
+        extra = [a.targets(rollout, x) for a in self.auxiliaries]
+        if known is not None:
+            extra = [torch.where(flat(known).unsqueeze(-1), target, 0.0) for target in extra]
         return _Data(x, raw, log_prob, flat(advantage), flat(advantage + value), flat(value),
-                     None if known is None else flat(known).to(value.dtype))
+                     None if known is None else flat(known).to(value.dtype), tuple(extra))
 
     def _scaled(self, reward: Float[Tensor, "P N T"], done: Tensor, known: Tensor | None) -> Float[Tensor, "P N T"]:
         """Rewards over the running standard deviation of their discounted sums, which begin anew with each episode."""
@@ -243,7 +264,8 @@ class PPO(Learner):
                 loss.sum().backward()
                 norm = self.adam.step(lr=lr, max_norm=self.max_grad_norm, active=active)
                 totals.append(torch.stack([*numbers, norm]))
-        names = ("loss/policy", "loss/value", "policy/entropy", "policy/kl", "policy/clipped", "grad/norm")
+        names = ("loss/policy", "loss/value", "policy/entropy", "policy/kl", "policy/clipped",
+                 *(f"loss/auxiliary/{a.name}" for a in self.auxiliaries), "grad/norm")
         metrics = dict(zip(names, torch.stack(totals).mean(0), strict=True))
         unexplained = (data.target - data.value).var(-1) / data.target.var(-1).clamp(min=1e-12)
         return {**metrics, "value/explained": 1 - unexplained, "lr": lr}
@@ -257,8 +279,12 @@ class PPO(Learner):
         error = weighted_mean(value_loss(value, d.target, old_value=d.value, clip=self.config.clip_value), d.weight)
         bonus = weighted_mean(entropy, d.weight)
         loss = policy + 0.5 * self.value_coef * error - self.entropy_coef * bonus
+        others = [weighted_mean(a.loss(d.x, d.raw, target), d.weight)
+                  for a, target in zip(self.auxiliaries, d.extra, strict=True)]
+        for other in others:
+            loss = loss + other
         with torch.no_grad():
             ratio = log_ratio.detach()
             kl = weighted_mean(approximate_kl(ratio), d.weight)
             clipped = weighted_mean(((ratio.exp() - 1).abs() > clip).to(ratio.dtype), d.weight)
-        return loss, [policy.detach(), error.detach(), bonus.detach(), kl, clipped]
+        return loss, [policy.detach(), error.detach(), bonus.detach(), kl, clipped, *(o.detach() for o in others)]

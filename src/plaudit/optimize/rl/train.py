@@ -18,6 +18,7 @@ from plaudit.optimize.rl.trainer import RunOptions, Trainer
 from plaudit.tasks.base import Task
 
 if TYPE_CHECKING:
+    from plaudit.optimize.rl.auxiliary import Auxiliary
     from plaudit.optimize.rl.relabel import Relabel
 
 
@@ -26,7 +27,7 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
           device: str = "cpu", callbacks: Sequence[Callback] = (), log_dir: str | Path | None = None,
           out: str | Path | None = None, resume: bool = False, checkpoint_every: int | None = None,
           progress: bool = True, config: Any = None, on_unknown: OnUnknown = "mask",
-          relabel: Relabel | None = None) -> Trained:
+          relabel: Relabel | None = None, auxiliaries: Sequence[Auxiliary] = ()) -> Trained:
     """Trains a population of agents on a reward.
 
     All members run side by side in one set of stacked networks; each has its own seeds (and hyper-parameters, where
@@ -34,7 +35,7 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
     seed gives the same bits on a CPU, also through an interruption and `resume`.
 
     Args:
-        algo: `ppo` (choices and numbers), `sac` (numbers) or `dqn` (one choice).
+        algo: `ppo` (choices and numbers), `sac` and `td3` (numbers) or `dqn` (one choice).
         task: What to learn, or a Gymnasium id.
         reward: What to learn it from; None is the environment's own reward.
         others: Rewards with the roles `watch` and `gold`: scored on the same data and logged, never trained on.
@@ -48,11 +49,12 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
         resume: Goes on from the checkpoint in `out`, or begins where there is none.
         checkpoint_every: Updates between two checkpoints (None: 20 in the run).
         progress: Shows a progress bar where the error output is a terminal.
-        config: `PPOConfig`, `SACConfig` or `DQNConfig`; None is its default.
+        config: `PPOConfig`, `SACConfig`, `TD3Config` or `DQNConfig`; None is its default.
         on_unknown: `mask` leaves steps whose reward is unknown out of every loss (and no other step sees them);
             `stop` ends the run with `UnknownReward`. Both count them in the log.
-        relabel: For `sac` and `dqn`: recomputes rewards, discounts and weights of sampled transitions. None is
+        relabel: For `sac`, `td3` and `dqn`: recomputes rewards, discounts and weights of sampled transitions. None is
             chosen by `config.relabel`.
+        auxiliaries: For `ppo`: further losses beside its own, each an `Auxiliary`.
 
     Raises:
         BadInput: when an argument is out of range, or `out` is not ours.
@@ -80,10 +82,13 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
         raise BadInput("population", expected="a number >= 1, or different ids >= 0", received=population)
     if relabel is not None and algo == "ppo":
         raise BadInput("relabel", expected="None for ppo, which scores every rollout anew", received=relabel)
+    if auxiliaries and algo != "ppo":
+        raise BadInput("auxiliaries", expected=f"none for {algo}", received=[a.name for a in auxiliaries])
     options = RunOptions(log_dir=None if log_dir is None else Path(log_dir), out=None if out is None else Path(out),
                          resume=resume, checkpoint_every=checkpoint_every, progress=progress)
     trainer = Trainer(algo, task, reward=EnvReward() if reward is None else as_reward(reward), others=others,
                       members=members, steps=steps, seed=seed, device=device, config=config, callbacks=callbacks,
                       on_unknown=on_unknown, options=options,
-                      learner_options={} if relabel is None else {"relabel": relabel})
+                      learner_options={**({} if relabel is None else {"relabel": relabel}),
+                                       **({"auxiliaries": auxiliaries} if auxiliaries else {})})
     return trainer.run()

@@ -144,7 +144,8 @@ class Trainer:
         config = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.config).items()}
         rewards = [f"{r.role}:{r.name}" for r in self.collector_rewards]
         return {"algo": self.algo, "task": spec_of(self.task) or self.task.name, "members": self.members,
-                "seed": self.seed, "config": config, "rewards": rewards}
+                "seed": self.seed, "config": config, "rewards": rewards,
+                "auxiliaries": [a.name for a in getattr(self.learner, "auxiliaries", ())] or None}
 
     @property
     def collector_rewards(self) -> list[Reward]:
