@@ -44,6 +44,9 @@ class Finding:
     severity: Severity
     title: str
     """One sentence with the numbers that matter."""
+    kind: str = ""
+    """Which of the check's claims it is, in words that no seed and no measured number changes: a baseline knows the
+    finding again by them."""
     evidence: Mapping[str, Number] = field(default_factory=dict)
     witness: Witness | None = None
     """The behaviour or state that shows it; one command replays it."""

@@ -84,7 +84,8 @@ CHECK = ContractCheck()
 def _never_known(context: AuditContext, counts: dict[str, int]) -> Finding:
     reason = max(counts, key=lambda r: counts[r], default="no step was scored")
     title = f"the reward is unknown at all {int(context.random.mask.sum())} steps of random actions: {reason}"
-    return Finding(check=CHECK.name, severity="high", title=title, evidence={"reason": reason}, cost=1.0,
+    return Finding(check=CHECK.name, kind=f"unknown: {reason}", severity="high", title=title,
+                   evidence={"reason": reason}, cost=1.0,
                    witness=Witness.of(context, _random(context), title=title, check=CHECK.name, row=0),
                    advice="Nothing can be learnt from this reward before it returns a number.")
 
@@ -104,7 +105,7 @@ def _unknown_steps(context: AuditContext) -> Iterator[Finding]:
         title = (f"the reward is unknown at {unknown} of {steps} visited steps ({len(hit)} of {len(rows)} behaviours), "
                  f"first at step {step} of {worst.behaviour.name!r}: {reason}")
         yield Finding(
-            check=CHECK.name, severity=_severity_of_unknown(reason), title=title,
+            check=CHECK.name, kind=f"unknown: {reason}", severity=_severity_of_unknown(reason), title=title,
             evidence={"unknown steps": unknown, "visited steps": steps, "behaviours": len(hit), "reason": reason,
                       "first step": step, **_state(worst, row, step)},
             witness=Witness.of(context, worst.behaviour, title=title, check=CHECK.name, row=row,
@@ -135,7 +136,7 @@ def _extremes(context: AuditContext, report: CheckReport, *, found: bool) -> Ite
         unknown, steps = int((~score.known[score.mask]).sum()), int(score.mask.sum())
         if unknown:
             reason = max(score.counts(), key=lambda r: score.counts()[r])
-            yield Finding(check=CHECK.name, severity="low",
+            yield Finding(check=CHECK.name, kind="bounds", severity="low",
                           title=f"the reward is unknown at {unknown} of {steps} points on the bounds of the spaces, "
                                 f"where no behaviour of this search went: {reason}",
                           evidence={"unknown points": unknown, "points": steps, "reason": reason},
@@ -143,7 +144,7 @@ def _extremes(context: AuditContext, report: CheckReport, *, found: bool) -> Ite
             return
     beyond = next((r for r in report.results if r.name == "extreme inputs"), None)
     if beyond is not None and beyond.status != "pass" and not bounded(context.task):
-        yield Finding(check=CHECK.name, severity="low",
+        yield Finding(check=CHECK.name, kind="beyond", severity="low",
                       title=f"beyond what was visited the reward breaks: {beyond.text}",
                       advice="Limit what goes into powers, roots and exponentials, if a learner can get there.")
 
@@ -157,7 +158,7 @@ def _broken(report: CheckReport) -> Iterator[Finding]:
         gap = result.evidence.get("gap")
         if gap is not None and gap <= EFFECT:
             severity = "low"
-        yield Finding(check=CHECK.name, severity=severity, title=result.text,
+        yield Finding(check=CHECK.name, kind=result.name, severity=severity, title=result.text,
                       evidence=dict(result.evidence), advice=advice)
 
 
@@ -191,7 +192,7 @@ def _company(reward: Reward, episodes: Episodes) -> Iterator[Finding]:
     gap = float((whole - part).abs().max()) / scale
     if gap > 1e-5:
         yield Finding(
-            check=CHECK.name, severity="high" if gap > EFFECT else "low",
+            check=CHECK.name, kind="mixed rows", severity="high" if gap > EFFECT else "low",
             title=f"{inner.name} mixes the rows of a batch: beside other steps the same ones differ by "
                   f"{gap:.3g} of the largest value, so a step has no reward of its own",
             evidence={"gap": gap, "transitions": n}, cost=1.0 if gap > EFFECT else 0.0,
@@ -219,7 +220,7 @@ def _microseconds(reward: Reward, episodes: Episodes) -> float:
 def _slow(reward: Reward, micros: float) -> Iterator[Finding]:
     if micros > SLOW_US:
         how = reward.how if isinstance(reward, FunctionReward) else ""
-        yield Finding(check=CHECK.name, severity="low",
+        yield Finding(check=CHECK.name, kind="slow", severity="low",
                       title=f"slow: a step costs {micros:.0f} microseconds, more than a step of most environments",
                       evidence={"microseconds a step": micros}, advice=how or "Score whole batches at once.")
 
@@ -249,7 +250,7 @@ def _replays(context: AuditContext) -> Iterator[Finding]:
         cause = "the episodes themselves differ" if moved else "the episodes are the same, only the reward differs"
         severity: Severity = "high" if paid > EFFECT and not moved else "medium" if moved else "low"
         yield Finding(
-            check=CHECK.name, severity=severity,
+            check=CHECK.name, kind="not repeatable", severity=severity,
             title=f"the same seed and actions twice give rewards that differ by {paid:.3g} of the largest; {cause}",
             evidence={"gap": paid, "episodes differ": moved},
             advice="Draw all randomness of the environment from the generator that `reset(seed=...)` sets.")

@@ -185,8 +185,9 @@ def _flip(context: AuditContext, change: Change, rows: Sequence[Outcome]) -> tup
         "intent after": interval(rows[new].meant_E),
         "lead before": _lead(change.before, old, new), "lead after": _lead(change.after, new, old)}
     worse = min((rows[old], rows[new]), key=lambda r: r.meant)
-    return change.kind, Finding(check=CHECK.name, severity=severity, title=title, evidence=evidence, cost=cost,
-                                witness=witness_of(context, worse, title, check=CHECK.name), advice=change.advice)
+    return change.kind, Finding(check=CHECK.name, kind=change.kind, severity=severity, title=title,
+                                evidence=evidence, cost=cost, advice=change.advice,
+                                witness=witness_of(context, worse, title, check=CHECK.name))
 
 
 def _at_most(severity: Severity | None, worst: Severity) -> Severity:

@@ -154,8 +154,9 @@ def _finding(context: AuditContext, ranked: Ranking, exploit: Exploit, kind: str
                 **_exact_loop(context), **culprit_evidence(context, ranked, exploit)}
     context.memo.setdefault("loop", loop)
     frames = loop.frames if loop else None
-    return Finding(check=CHECK.name, severity=exploit.severity, title=title, cost=exploit.cost, evidence=evidence,
-                   advice=advice, witness=witness_of(context, row, title, check=CHECK.name, frames=frames))
+    return Finding(check=CHECK.name, kind=kind, severity=exploit.severity, title=title, cost=exploit.cost,
+                   evidence=evidence, advice=advice,
+                   witness=witness_of(context, row, title, check=CHECK.name, frames=frames))
 
 
 def _earns_on(row: Outcome) -> bool:
@@ -214,7 +215,8 @@ def _shaping(context: AuditContext, ranked: Ranking, exploit: Exploit) -> list[F
              f"is best: {row.behaviour.name} earns {shown(interval(row.paid_E))} and {achieves(context, row)}; "
              f"doing what is intended earns {shown(interval(best.paid_E))}")
     return [Finding(
-        check=CHECK.name, severity=exploit.severity, title=title, cost=exploit.cost,
+        check=CHECK.name, kind=f"no potential: {culprit.term}", severity=exploit.severity, title=title,
+        cost=exploit.cost,
         evidence={**evidence_of(context, ranked, exploit), **culprit_evidence(context, ranked, exploit)},
         witness=witness_of(context, row, title, check=CHECK.name),
         advice="Write it as discount * potential(next_obs) - potential(obs), with potential 0 at the end: "
@@ -247,7 +249,7 @@ def _proof(context: AuditContext, mdp: TabularMDP) -> list[Finding]:
     table = [r for r in ranking(context).table.rows if r.known and r.terminated <= 0.2]
     row = max(table, key=lambda r: r.worth, default=None)
     return [Finding(
-        check=CHECK.name, severity="high", title=title, evidence=evidence,
+        check=CHECK.name, kind="proven endless", severity="high", title=title, evidence=evidence,
         witness=witness_of(context, row, title, check=CHECK.name) if row else None,
         advice="The reward pays for an end that it makes nobody want. Pay each event once, or as a potential "
                "difference.")]

@@ -75,7 +75,7 @@ def _silent(context: AuditContext, ranked: Ranking, random: Tensor) -> Finding |
     value, top = float(steps[0]), max(rows, key=lambda r: -math.inf if math.isnan(r.meant) else r.meant)
     if not (ranked.reached and ranked.scale > 0):
         return Finding(
-            check=CHECK.name, severity="low",
+            check=CHECK.name, kind="constant", severity="low",
             title=f"all {len(steps)} steps of {len(rows)} behaviours earn {value:.4g}: whether there is anything to "
                   "learn from this effort cannot tell", evidence={"steps": len(steps), "value of every step": value},
             advice="Search longer, or bring a policy that succeeds (--policy): then it shows whether success is paid.")
@@ -83,7 +83,7 @@ def _silent(context: AuditContext, ranked: Ranking, random: Tensor) -> Finding |
              f"{top.behaviour.name!r}, which gets {interval(top.meant_E)} of what is intended (random actions: "
              f"{interval(ranked.table.random_meant_E)}): there is nothing to learn")
     return Finding(
-        check=CHECK.name, severity="high", title=title, cost=1.0,
+        check=CHECK.name, kind="constant", severity="high", title=title, cost=1.0,
         evidence={"steps": len(steps), "value of every step": value, "intent of the best": interval(top.meant_E),
                   "intent of random actions": interval(ranked.table.random_meant_E)},
         witness=witness_of(context, top, title, check=CHECK.name),
@@ -104,7 +104,7 @@ def _rare(context: AuditContext, random: Tensor) -> Iterator[Finding]:
         return  # the length of the episode tells
     chance = proportion_interval(lucky, context.random.B)
     yield Finding(
-        check=CHECK.name, severity="low",
+        check=CHECK.name, kind="sparse", severity="low",
         title=f"sparse: {int(odd.sum())} of {len(random)} random steps earn anything but {usual:.4g} "
               f"({lucky} of {context.random.B} episodes)",
         evidence={"share of steps": share, "share of episodes": chance, "usual value": usual},
@@ -137,7 +137,7 @@ def _flat(context: AuditContext, ranked: Ranking) -> Iterator[Finding]:
     title = (f"saturated: {share.mean:.1%} of random steps lie on a plateau ({where:.4g}, within {EDGE:.1%} of the "
              f"range {low:.4g} to {high:.4g}), so coming closer pays nothing there")
     yield Finding(
-        check=CHECK.name, severity=severity, title=title, cost=worst.cost if worst else 0.0,
+        check=CHECK.name, kind="plateau", severity=severity, title=title, cost=worst.cost if worst else 0.0,
         evidence={"share of random steps on a plateau": share, "least value": low, "largest value": high,
                   **({"share of the intended goal that optimising it misses": stuck} if stuck else {})},
         advice="Widen what is squashed (divide the distance by its usual size before tanh or exp), or add a term that "
@@ -180,13 +180,14 @@ def _dead(context: AuditContext, ranked: Ranking, terms: TermTable) -> Iterator[
             title = (f"the term {name!r} is never paid, not even to {top.behaviour.name!r}, which gets "
                      f"{interval(top.meant_E)} of what is intended; so {harm.outcome.behaviour.name!r} "
                      f"({interval(harm.outcome.paid_E)}) beats it ({interval(top.paid_E)})")
-            yield Finding(check=CHECK.name, severity=harm.severity, title=title, cost=harm.cost,
+            yield Finding(check=CHECK.name, kind=f"unpaid: {name}", severity=harm.severity, title=title,
+                          cost=harm.cost,
                           evidence={"term": name, "steps": terms.steps, "share of the intended goal lost": harm.lost},
                           witness=witness_of(context, top, title, check=CHECK.name),
                           advice=f"Look at the last step of the witness: {name!r} should pay there. Often it reads obs "
                                  "where next_obs is meant, or a place that cannot be reached.")
         else:
-            yield Finding(check=CHECK.name, severity="low",
+            yield Finding(check=CHECK.name, kind=f"unpaid: {name}", severity="low",
                           title=f"the term {name!r} is 0 at all {terms.steps} steps of {terms.rows} behaviours",
                           evidence={"term": name, "steps": terms.steps},
                           advice="Is it meant for something that these behaviours never did? Else it is dead.")
@@ -214,7 +215,8 @@ def _drowned(context: AuditContext, ranked: Ranking, terms: TermTable) -> Iterat
         title += (f": {harm.outcome.behaviour.name!r} earns {interval(harm.outcome.paid_E)} and gets "
                   f"{interval(harm.outcome.meant_E)}, doing what is intended earns {interval(harm.intended.paid_E)}")
     yield Finding(
-        check=CHECK.name, severity=severity, title=title, cost=harm.cost if harm else 0.0,
+        check=CHECK.name, kind=f"{name} drowns {victim}", severity=severity, title=title,
+        cost=harm.cost if harm else 0.0,
         evidence={"drowning term": name, "drowned term": victim, "share of the spread": share,
                   f"rank correlation of {victim} with the intent": wanted,
                   f"rank correlation of {name} with the intent": serves, "behaviours": terms.rows},
@@ -226,7 +228,7 @@ def _drowned(context: AuditContext, ranked: Ranking, terms: TermTable) -> Iterat
 def _fighting(terms: TermTable) -> Iterator[Finding]:
     """Two terms that take from each other nearly all that they give."""
     for a, b, together, left in terms.fights():
-        yield Finding(check=CHECK.name, severity="low",
+        yield Finding(check=CHECK.name, kind=f"{a} against {b}", severity="low",
                       title=f"the terms {a!r} and {b!r} cancel: over {terms.rows} behaviours their returns correlate "
                             f"at {together}, and {left:.0%} of their spread is left in the sum",
                       evidence={"correlation": together, "spread left": left},
