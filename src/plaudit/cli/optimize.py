@@ -31,8 +31,8 @@ class OptimizeArgs:
 
     env: str
     """A Gymnasium id, or file.py:name or module:name of an environment class or a factory."""
-    algo: Literal["ppo", "sac", "dqn"] = "ppo"
-    """ppo for choices and numbers, sac for numbers, dqn for one choice."""
+    algo: Literal["ppo", "sac", "td3", "dqn"] = "ppo"
+    """ppo for choices and numbers, sac and td3 for numbers, dqn for one choice."""
     reward: str | None = None
     """file.py:name or module:name of a reward or a function of obs, action, next_obs, ...; the environment's own by
     default, which is then also watched where another is trained on."""

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from plaudit.optimize.rl.logging import read_log as read_log
     from plaudit.optimize.rl.ppo import PPOConfig as PPOConfig
     from plaudit.optimize.rl.sac import SACConfig as SACConfig
+    from plaudit.optimize.rl.td3 import TD3Config as TD3Config
     from plaudit.optimize.rl.train import train as train
     from plaudit.optimize.rl.trained import Trained as Trained
 
 _HOME = {"Callback": "callbacks", "EvalCallback": "callbacks", "DQNConfig": "dqn", "PPOConfig": "ppo",
-         "SACConfig": "sac", "Trained": "trained", "read_log": "logging", "train": "train"}
+         "SACConfig": "sac", "TD3Config": "td3", "Trained": "trained", "read_log": "logging", "train": "train"}
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 

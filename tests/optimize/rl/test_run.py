@@ -13,7 +13,17 @@ import plaudit
 from plaudit.core.checkpoint import load_state
 from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.schedules import Linear
-from plaudit.optimize import Callback, DQNConfig, EvalCallback, PPOConfig, SACConfig, Trained, read_log, train
+from plaudit.optimize import (
+    Callback,
+    DQNConfig,
+    EvalCallback,
+    PPOConfig,
+    SACConfig,
+    TD3Config,
+    Trained,
+    read_log,
+    train,
+)
 
 SMALL = {"num_envs": 4, "hidden": (8,)}
 OFF = {**SMALL, "collect": 4, "rounds": 2, "warmup": 64, "batch": 16, "update_ratio": 0.25}
@@ -21,6 +31,7 @@ CONFIGS = {
     "ppo": PPOConfig(**SMALL, rollout=8, minibatches=2),
     "ppo with normalisers": PPOConfig(**SMALL, rollout=8, minibatches=2, normalise_obs=True, scale_reward=True),
     "sac": SACConfig(**OFF, actor_every=3),
+    "td3": TD3Config(**OFF),
     "dqn": DQNConfig(**OFF, n_step=2, capacity=100, target_every=3),
 }
 
@@ -66,7 +77,7 @@ def differences(a, b, place=""):
 @pytest.mark.parametrize("name, moving", [(name, moving) for name in CONFIGS for moving in (False, True)])
 def test_a_killed_and_resumed_run_equals_one_that_was_not_bit_for_bit(name, moving, tmp_path):
     config = CONFIGS[name]
-    task = Quadratic() if name in ("sac", "ppo with normalisers") else CopyTheBit()
+    task = Quadratic() if name in ("sac", "td3", "ppo with normalisers") else CopyTheBit()
 
     def run(folder, kill_at, resume=False):
         train(name[:3], task, reward=moving_reward() if moving else None, population=2, steps=32 * 10, progress=False,

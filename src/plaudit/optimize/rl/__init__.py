@@ -1,3 +1,3 @@
-"""Reinforcement learning for populations of agents: PPO, SAC, DQN."""
+"""Reinforcement learning for populations of agents: PPO, SAC, TD3, DQN."""
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from plaudit.core.errors import BadInput
 from plaudit.optimize.rl.learner import Learner
 
-Algo = Literal["ppo", "sac", "dqn"]
+Algo = Literal["ppo", "sac", "td3", "dqn"]
 
 
 def algorithm(name: str) -> tuple[type[Learner], type[Any]]:
@@ -28,8 +28,12 @@ def algorithm(name: str) -> tuple[type[Learner], type[Any]]:
         from plaudit.optimize.rl.sac import SAC, SACConfig
 
         return SAC, SACConfig
+    if name == "td3":
+        from plaudit.optimize.rl.td3 import TD3, TD3Config
+
+        return TD3, TD3Config
     if name == "dqn":
         from plaudit.optimize.rl.dqn import DQN, DQNConfig
 
         return DQN, DQNConfig
-    raise BadInput("algo", expected="ppo, sac or dqn", received=name)
+    raise BadInput("algo", expected="ppo, sac, td3 or dqn", received=name)

@@ -1,4 +1,4 @@
-"""What PPO, SAC and DQN share: an `Actor` that turns observations into actions, and the `Learner` contract."""
+"""What PPO, SAC, TD3 and DQN share: an `Actor` that turns observations into actions, and the `Learner` contract."""
 
 from __future__ import annotations
 

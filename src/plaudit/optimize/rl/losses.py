@@ -144,6 +144,18 @@ def temperature_loss(log_alpha: Float[Tensor, "P 1"], log_prob: Float[Tensor, "P
     return -log_alpha * (log_prob.detach() + target_entropy)
 
 
+def td3_target(*, reward: Float[Tensor, "P N"], discount: Float[Tensor, "P N"],
+               next_q: Float[Tensor, "P H N"]) -> Float[Tensor, "P N"]:
+    """r + discount * min_h Q_h(s', a'), a' the target actor's with clipped noise (Fujimoto et al. 2018, equation 10).
+
+    Example:
+        >>> one = torch.ones(1, 1)
+        >>> td3_target(reward=one, discount=0.5 * one, next_q=torch.tensor([[[4.0], [2.0]]])).item()
+        2.0
+    """
+    return reward + discount * next_q.amin(1)
+
+
 def double_dqn_target(*, reward: Float[Tensor, "P N"], discount: Float[Tensor, "P N"], next_q: Float[Tensor, "P N A"],
                       next_q_target: Float[Tensor, "P N A"]) -> Float[Tensor, "P N"]:
     """r + discount * Q_target(s', argmax_a Q(s', a)) (van Hasselt et al. 2016, equation 4).

@@ -1,4 +1,4 @@
-"""What SAC and DQN share: acting into a replay, sampling with relabelled rewards, a ratio of updates to data."""
+"""What SAC, TD3 and DQN share: acting into a replay, sampling with relabelled rewards, a ratio of updates to data."""
 
 from __future__ import annotations
 

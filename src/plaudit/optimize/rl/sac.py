@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from plaudit.core.errors import BadInput, Unsupported
+from plaudit.core.errors import BadInput
 from plaudit.core.seeds import Seeds
 from plaudit.core.tree import Tree
+from plaudit.optimize.rl.critics import Critics, require_bounded_box
 from plaudit.optimize.rl.heads import SquashedGaussian
 from plaudit.optimize.rl.learner import Actor, Metrics
 from plaudit.optimize.rl.losses import sac_actor_loss, sac_target, temperature_loss, weighted_mean
@@ -72,53 +72,35 @@ class SAC(OffPolicy):
     def __init__(self, config: SACConfig, task: Task, *, seeds: Sequence[Seeds], device: str = "cpu",
                  relabel: Relabel | None = None) -> None:
         super().__init__(config, task, seeds=seeds, device=device, relabel=relabel)
-        if self.action_map.choices is not None:
-            raise Unsupported(f"sac chooses numbers in a box, and {task.name} takes {task.action_space}; use ppo, or "
-                              "dqn for a single choice")
-        if not bool(torch.isfinite(self.action_map.low + self.action_map.high).all()):
-            raise Unsupported(f"sac needs bounds for every action, and {task.name} takes {task.action_space}; use ppo, "
-                              "or bound the actions with gymnasium.wrappers.RescaleAction")
+        require_bounded_box("sac", task, self.action_map)
         D, K = self.encoder.size, self.action_map.actions
         shared: dict[str, Any] = {"generators": self.init_generators, "activation": config.activation, "device": device}
         head = SquashedGaussian(K)
         net = PopulationMLP((D, *config.hidden, head.outputs), output_gain=0.01, **shared)
-        self.critic = PopulationMLP((D + K, *config.hidden, 1), layer_norm=config.layer_norm, stack=config.critics,
-                                    **shared)
-        self.target = self.critic.flat.detach().clone()
-        """The target critics' parameters."""
+        self.critics = Critics(inputs=D, actions=K, hidden=config.hidden, count=config.critics,
+                               layer_norm=config.layer_norm, lr=config.critic_lr, tau=config.tau, **shared)
         self.actor = Actor(encoder=self.encoder, net=net, head=head, action_map=self.action_map)
         self.head = head
         numbers = {name: per_member(f"config.{name}", getattr(config, name), self.P, device=device)
-                   for name in ("actor_lr", "critic_lr", "temperature_lr", "temperature", "tau")}
+                   for name in ("actor_lr", "temperature_lr", "temperature")}
         self.actor_lr, self.temperature_lr = numbers["actor_lr"], numbers["temperature_lr"]
-        self.critic_lr = numbers["critic_lr"].repeat_interleave(config.critics)
-        self.tau = numbers["tau"].repeat_interleave(config.critics).unsqueeze(-1)
         self.log_alpha = numbers["temperature"].clamp(min=1e-8).log().unsqueeze(-1).requires_grad_()
         """[P, 1]"""
         self.target_entropy = float(-K) if config.target_entropy is None else config.target_entropy
         if not math.isfinite(self.target_entropy):
             raise BadInput("config.target_entropy", expected="a finite number", received=config.target_entropy)
         self.actor_adam = PopulationAdam([net.flat], eps=1e-8)
-        self.critic_adam = PopulationAdam([self.critic.flat], eps=1e-8)
         self.alpha_adam = PopulationAdam([self.log_alpha], eps=1e-8)
         self.updates = torch.zeros((), dtype=torch.long)
 
     def parts(self) -> Mapping[str, Any]:
-        return {**super().parts(), "critic": self.critic.flat, "target": self.target, "log_alpha": self.log_alpha,
-                "actor_adam": self.actor_adam, "critic_adam": self.critic_adam, "alpha_adam": self.alpha_adam,
-                "updates": self.updates}
+        return {**super().parts(), **self.critics.parts(), "log_alpha": self.log_alpha, "actor_adam": self.actor_adam,
+                "alpha_adam": self.alpha_adam, "updates": self.updates}
 
     def explore(self, obs: Tree, *, random: bool, progress: float) -> Tensor:
         if random:
             return 2 * self.noise.uniform(self.N, self.head.actions) - 1
         return self.head.sample(self.actor.net(self.actor.encode(obs)), self.head.noise(self.noise, self.N))
-
-    def q(self, x: Float[Tensor, "P n D"], raw: Float[Tensor, "P n K"],
-          flat: Tensor | None = None) -> Float[Tensor, "P H n"]:
-        """The values of all critics."""
-        pairs = torch.cat([x, raw], -1)
-        spread = pairs.unsqueeze(1).expand(-1, self.config.critics, -1, -1).flatten(0, 1)
-        return self.critic(spread, flat).view(self.P, self.config.critics, -1)
 
     def gradient_step(self, sample: Sample) -> Metrics:
         x, next_x, raw = self.inputs(sample)
@@ -134,18 +116,14 @@ class SAC(OffPolicy):
             noise = self.head.noise(self.noise, next_x.shape[1])
             next_raw, next_logp = self.head.sample_with_log_prob(self.actor.net(next_x), noise)
             target = sac_target(reward=sample.reward, discount=sample.discount, alpha=alpha,
-                                next_q=self.q(next_x, next_raw, self.target), next_log_prob=next_logp)
-        q = self.q(x, raw)
-        loss = weighted_mean((q - target.unsqueeze(1)).square(), sample.weight.unsqueeze(1)).sum(-1)
-        loss.sum().backward()
-        self.critic_adam.step(lr=self.critic_lr)
-        with torch.no_grad():
-            self.target.add_((self.critic.flat - self.target) * self.tau)
-        return {"loss/critic": loss.detach() / self.config.critics, "value/mean": q.detach().mean((1, 2))}
+                                next_q=self.critics.q(next_x, next_raw, self.critics.target), next_log_prob=next_logp)
+        metrics = self.critics.descend(sample, x, raw, target)
+        self.critics.follow()
+        return metrics
 
     def _actor_step(self, sample: Sample, x: Tensor, alpha: Tensor) -> Metrics:
         raw, logp = self.head.sample_with_log_prob(self.actor.net(x), self.head.noise(self.noise, x.shape[1]))
-        loss = weighted_mean(sac_actor_loss(logp, self.q(x, raw, self.critic.flat.detach()), alpha), sample.weight)
+        loss = weighted_mean(sac_actor_loss(logp, self.critics.frozen(x, raw), alpha), sample.weight)
         loss.sum().backward()
         self.actor_adam.step(lr=self.actor_lr)
         weighted_mean(temperature_loss(self.log_alpha, logp, self.target_entropy), sample.weight).sum().backward()

@@ -1,0 +1,93 @@
+"""The critics that SAC and TD3 share: an ensemble of values of (observation, action) and its slow copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from plaudit.core.errors import Unsupported
+from plaudit.optimize.rl.learner import Metrics
+from plaudit.optimize.rl.losses import weighted_mean
+from plaudit.optimize.rl.networks import Activation, PopulationMLP
+from plaudit.optimize.rl.optimiser import PerMember, PopulationAdam, per_member
+from plaudit.optimize.rl.replay import Sample
+from plaudit.optimize.rl.spaces import ActionMap
+from plaudit.tasks.base import Task
+
+
+class Critics:
+    """H critics for each of P members, stacked as one network [P * H], and the targets that follow them.
+
+    Args:
+        inputs: The width of an encoded observation.
+        actions: The entries of a raw action.
+        hidden: Widths of the hidden layers.
+        count: H.
+        generators: One for each member.
+        lr: Step size of Adam.
+        tau: How far the targets move towards the critics in an update.
+    """
+
+    def __init__(self, *, inputs: int, actions: int, hidden: Sequence[int], count: int,
+                 generators: Sequence[torch.Generator], activation: Activation, layer_norm: bool, lr: PerMember,
+                 tau: PerMember, device: str | torch.device = "cpu") -> None:
+        self.P, self.H = len(generators), count
+        self.net = PopulationMLP((inputs + actions, *hidden, 1), layer_norm=layer_norm, stack=count,
+                                 generators=generators, activation=activation, device=device)
+        self.target = self.net.flat.detach().clone()
+        """The target critics' parameters."""
+        self.lr = per_member("config.critic_lr", lr, self.P, device=device).repeat_interleave(count)
+        self.tau = per_member("config.tau", tau, self.P, device=device, high=1.0).repeat_interleave(count).unsqueeze(-1)
+        self.adam = PopulationAdam([self.net.flat], eps=1e-8)
+
+    def q(self, x: Float[Tensor, "P n D"], raw: Float[Tensor, "P n K"],
+          flat: Tensor | None = None) -> Float[Tensor, "P H n"]:
+        """The values of all critics, or of those with the parameters `flat`."""
+        pairs = torch.cat([x, raw], -1)
+        spread = pairs.unsqueeze(1).expand(-1, self.H, -1, -1).flatten(0, 1)
+        return self.net(spread, flat).view(self.P, self.H, -1)
+
+    def frozen(self, x: Float[Tensor, "P n D"], raw: Float[Tensor, "P n K"]) -> Float[Tensor, "P H n"]:
+        """The values of all critics, with a gradient with respect to the actions alone."""
+        return self.q(x, raw, self.net.flat.detach())
+
+    def first(self, x: Float[Tensor, "P n D"], raw: Float[Tensor, "P n K"]) -> Float[Tensor, "P n"]:
+        """The values of each member's first critic, with a gradient with respect to the actions alone."""
+        flat = self.net.flat.detach().view(self.P, self.H, -1)[:, 0]
+        return self.net(torch.cat([x, raw], -1), flat).squeeze(-1)
+
+    def descend(self, sample: Sample, x: Float[Tensor, "P n D"], raw: Float[Tensor, "P n K"],
+                target: Float[Tensor, "P n"]) -> Metrics:
+        """One step on the squared errors of all critics."""
+        q = self.q(x, raw)
+        loss = weighted_mean((q - target.unsqueeze(1)).square(), sample.weight.unsqueeze(1)).sum(-1)
+        loss.sum().backward()
+        self.adam.step(lr=self.lr)
+        return {"loss/critic": loss.detach() / self.H, "value/mean": q.detach().mean((1, 2))}
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Moves the targets towards the critics (Lillicrap et al. 2016, section 3)."""
+        self.target.lerp_(self.net.flat, self.tau)
+
+    def parts(self) -> Mapping[str, Any]:
+        """What a checkpoint must hold."""
+        return {"critic": self.net.flat, "target": self.target, "critic_adam": self.adam}
+
+
+def require_bounded_box(algo: str, task: Task, action_map: ActionMap) -> None:
+    """Refuses spaces that actions in [-1, 1] cannot be scaled to.
+
+    Raises:
+        Unsupported: for choices, and for numbers without bounds.
+    """
+    if action_map.choices is not None:
+        raise Unsupported(f"{algo} chooses numbers in a box, and {task.name} takes {task.action_space}; use ppo, or "
+                          "dqn for a single choice")
+    if not bool(torch.isfinite(action_map.low + action_map.high).all()):
+        raise Unsupported(f"{algo} needs bounds for every action, and {task.name} takes {task.action_space}; use ppo, "
+                          "or bound the actions with gymnasium.wrappers.RescaleAction")
