@@ -1,0 +1,155 @@
+"""PPO and SAC on HalfCheetah-v5 and Hopper-v5, beside stable-baselines3's curves: `results/mujoco_learners.json`.
+
+    python benchmarks/mujoco_learners.py [--algo ppo|sac] [--env HalfCheetah-v5|Hopper-v5] [--rows]
+
+The settings, the seeds and the evaluation are those of `peers/sb3_mujoco.py`, which recorded the peer's curves: PPO
+makes 500,000 steps with observations and rewards standardised, SAC 100,000; seeds 0, 1, 2, here as one population;
+ten times the deterministic policy plays the episodes with the seeds 10000 to 10009. A run is compared by the mean of
+its last three evaluations. `ratio` is the mean over seeds of ours by the peer's, its interval from a bootstrap over
+seeds; it passes where it is not below 0.9.
+
+A run writes checkpoints under `runs/mujoco_learners` and goes on from there when it was killed; one that has ended is
+not made again unless its folder and its curves are deleted. `--rows` only compares what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from plaudit.core.checkpoint import write_text
+from plaudit.core.statistics import bootstrap
+from plaudit.optimize import Callback, PPOConfig, SACConfig, train
+from plaudit.optimize.rl.trainer import Trainer
+from plaudit.tasks.rollouts import rollout
+
+HERE = Path(__file__).parent
+RESULTS, PEER = HERE / "results" / "mujoco_learners.json", HERE / "results" / "sb3_mujoco.json"
+RUNS = HERE.parent / "runs" / "mujoco_learners"
+ENVS = ("HalfCheetah-v5", "Hopper-v5")
+STEPS = {"ppo": 500_000, "sac": 100_000}
+SEEDS = (0, 1, 2)
+POINTS, LAST = 10, 3
+EVALUATION = [10_000 + e for e in range(10)]
+FLOOR = 0.9
+
+CONFIG: dict[str, Any] = {
+    "ppo": PPOConfig(num_envs=1, rollout=2048, epochs=10, minibatches=32, lr=3e-4, anneal_lr=False, discount=0.99,
+                     gae_lambda=0.95, clip=0.2, entropy_coef=0.0, value_coef=1.0, max_grad_norm=0.5,
+                     normalise_obs=True, scale_reward=True, hidden=(64, 64), activation="tanh"),
+    "sac": SACConfig(num_envs=1, collect=1, rounds=500, update_ratio=1.0, warmup=100, batch=256, discount=0.99,
+                     tau=0.005, actor_lr=3e-4, critic_lr=3e-4, temperature_lr=3e-4, hidden=(256, 256),
+                     layer_norm=False),
+}
+
+
+class Curve(Callback):
+    """Plays the deterministic policies at `POINTS` moments: after the last update that the moment's steps allow."""
+
+    def __init__(self, steps: int) -> None:
+        self.at = [steps * (k + 1) // POINTS for k in range(POINTS)]
+        self.steps: list[int] = []
+        self.returns: list[list[float]] = []
+        """[points, seeds]"""
+        self.cpu_s, self._since = 0.0, time.process_time()
+
+    def on_update(self, metrics: dict[str, Tensor], trainer: Trainer) -> bool | None:
+        following = trainer.steps + trainer.learner.steps_per_iteration
+        if len(self.at) > len(self.steps) and following > self.at[len(self.steps)]:
+            P = len(trainer.members)
+            played = rollout(trainer.task, trainer.trained().policy(None), seeds=EVALUATION * P)
+            assert played.env_reward is not None
+            found = played.returns(played.env_reward).reshape(P, -1).double().mean(-1)
+            self.steps.append(trainer.steps)
+            self.returns.append([round(x, 1) for x in found.tolist()])
+            print(trainer.algo, trainer.task.name, trainer.steps, self.returns[-1], flush=True)
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        self.cpu_s, self._since = self.cpu_s + time.process_time() - self._since, time.process_time()
+        return {"steps": self.steps, "returns": self.returns, "cpu_s": self.cpu_s}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps, self.returns, self.cpu_s = list(state["steps"]), list(state["returns"]), state["cpu_s"]
+        self._since = time.process_time()
+
+
+def run(algo: str, env: str) -> list[dict[str, Any]]:
+    """The curves of the seeds, in the form of the peer's."""
+    out, curve = RUNS / f"{algo}-{env}", Curve(STEPS[algo])
+    train(algo, env, population=SEEDS, steps=STEPS[algo], config=CONFIG[algo], callbacks=[curve], out=out, resume=True,
+          checkpoint_every=10)
+    cpu_s = round(curve.state_dict()["cpu_s"], 1)
+    return [{"algo": algo, "env": env, "seed": seed, "steps": curve.steps, "returns": [r[p] for r in curve.returns],
+             "cpu_s_of_all_seeds": cpu_s} for p, seed in enumerate(SEEDS)]
+
+
+def compare(curves: list[dict[str, Any]], peer: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each algorithm and task that both sides have finished on every seed."""
+    rows = []
+    for algo in STEPS:
+        for env in ENVS:
+            sides = [{c["seed"]: float(np.mean(c["returns"][-LAST:])) for c in side
+                      if (c["algo"], c["env"]) == (algo, env) and len(c["returns"]) == POINTS}
+                     for side in (curves, peer)]
+            if any(set(side) != set(SEEDS) for side in sides):
+                continue
+            pairs = np.array([[side[seed] for side in sides] for seed in SEEDS])
+            ratio = bootstrap(lambda x: x[:, 0].mean() / x[:, 1].mean(), pairs, seed=0)
+            rows.append({
+                "name": f"{algo}_{env.partition('-')[0].lower()}", "ratio": round(ratio.mean, 3),
+                "ours": round(float(pairs[:, 0].mean()), 1), "peer": round(float(pairs[:, 1].mean()), 1),
+                "unit": f"mean return of the last {LAST} of {POINTS} evaluations", "machine": machine(),
+                "interval": [round(ratio.low, 3), round(ratio.high, 3)], "passed": bool(ratio.mean >= FLOOR),
+                "seeds": len(SEEDS), "steps": STEPS[algo]})
+    return rows
+
+
+def machine() -> str:
+    """What the figures were taken on."""
+    return f"{os.cpu_count()} cores, {platform.machine()}"
+
+
+def write(curves: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Writes our curves and what they say beside the peer's."""
+    peer = json.loads(PEER.read_text(encoding="utf-8"))["rows"] if PEER.exists() else []
+    rows = compare(curves, peer)
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "gymnasium": gymnasium.__version__}
+    write_text(RESULTS, json.dumps({"versions": versions, "rows": rows, "curves": curves}, indent=1) + "\n")
+    return rows
+
+
+def read() -> list[dict[str, Any]]:
+    """Our curves so far."""
+    return json.loads(RESULTS.read_text(encoding="utf-8"))["curves"] if RESULTS.exists() else []
+
+
+def main() -> None:
+    """Makes the runs that are missing, and compares."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--algo", choices=tuple(STEPS))
+    parser.add_argument("--env", choices=ENVS)
+    parser.add_argument("--rows", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for algo in STEPS if options.algo is None else (options.algo,):
+        for env in ENVS if options.env is None else (options.env,):
+            if not options.rows and not any((c["algo"], c["env"]) == (algo, env) for c in read()):
+                found = run(algo, env)
+                write([*read(), *found])  # read again: another process may have finished meanwhile
+    for row in write(read()):
+        print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()
