@@ -37,6 +37,15 @@ class Fix:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """That somebody knows of a finding and lives with it."""
+
+    reason: str
+    expires: str | None = None
+    """The last day (YYYY-MM-DD) on which it counts; None for good."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """Something wrong with a reward, with the evidence."""
 
@@ -55,6 +64,8 @@ class Finding:
     rates: Mapping[str, Any] = field(default_factory=lambda: dict(NOT_MEASURED))
     cost: float = 0.0
     """The share of the intended goal that optimising this reward loses, in [0, 1]: findings are ranked by it."""
+    accepted: Accepted | None = None
+    """Set by a baseline: shown as such, and no reason to fail."""
 
     def with_fix(self, fix: Fix | None) -> Finding:
         return replace(self, fix=fix)

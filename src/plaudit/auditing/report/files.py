@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 import json
 import logging
-import re
 import secrets
 import shutil
-import xml.etree.ElementTree as ET
-from collections import Counter
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-from plaudit.auditing.finding import Finding
 from plaudit.auditing.report.folders import ROOT, check_folder, next_folder
+from plaudit.auditing.report.junit import junit
 from plaudit.auditing.report.model import AuditReport, witness_file
+from plaudit.auditing.report.sarif import sarif
 from plaudit.core.checkpoint import write_text
 from plaudit.core.errors import PlauditError
-from plaudit.core.functions import FunctionReward
 
 __all__ = ["check_folder", "junit", "next_folder", "sarif", "write_all", "write_next"]
 
-LEVEL = {"high": "error", "medium": "warning", "low": "note"}
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _OURS = ("report.html", "report.json", "report.sarif", "junit.xml", "witness-*.json", "witness-*.safetensors")
 log = logging.getLogger(__name__)
 
@@ -103,80 +95,3 @@ def _page(report: AuditReport) -> str:
     except Exception:
         log.exception("the page could not be drawn")
         return f"<!doctype html><meta charset=utf-8><title>plaudit</title><pre>{html.escape(str(report))}</pre>\n"
-
-
-# --- SARIF -------------------------------------------------------------------------------------------
-
-
-def sarif(report: AuditReport) -> dict[str, Any]:
-    """SARIF 2.1.0, as code-scanning viewers read it."""
-    checks = sorted({f.check for f in report.findings})
-    count: Counter[str] = Counter()
-    results: list[dict[str, Any]] = []
-    for finding in report.findings:
-        mark = f"{report.target}/{finding.check}/{finding.severity}"
-        count[mark] += 1
-        results.append(_sarif_result(finding, report, f"{mark}/{count[mark]}", checks.index(finding.check)))
-    return {
-        "$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0",
-        "runs": [{
-            "tool": {"driver": {
-                "name": "plaudit", "version": report.versions.get("plaudit", "0"),
-                "rules": [{"id": f"plaudit/{name}", "shortDescription": {"text": f"plaudit check: {name}"}}
-                          for name in checks]}},
-            "results": results, "invocations": [{"executionSuccessful": not report.interrupted}],
-        }],
-    }
-
-
-def _sarif_result(finding: Finding, report: AuditReport, mark: str, rule: int) -> dict[str, Any]:
-    place: dict[str, Any] = {"logicalLocations": [{"fullyQualifiedName": report.target}]}
-    path = report.subject.target.path if report.subject.target else None
-    if path is not None:
-        here = Path.cwd().resolve()
-        uri = quote(path.relative_to(here).as_posix()) if path.is_relative_to(here) else path.as_uri()
-        place["physicalLocation"] = {"artifactLocation": {"uri": uri}, "region": {"startLine": _line(report)}}
-    text = f"{finding.title.rstrip('.')}. {finding.advice}".strip()
-    return {"ruleId": f"plaudit/{finding.check}", "ruleIndex": rule, "level": LEVEL[finding.severity],
-            "message": {"text": text}, "locations": [place],
-            "partialFingerprints": {"plaudit/v1": hashlib.sha256(mark.encode()).hexdigest()}}
-
-
-def _line(report: AuditReport) -> int:
-    """Where the audited thing begins in its file."""
-    thing = report.subject.target.thing if report.subject.target else None
-    code = getattr(thing.fn if isinstance(thing, FunctionReward) else thing, "__code__", None)
-    return getattr(code, "co_firstlineno", 1)
-
-
-# --- JUnit -------------------------------------------------------------------------------------------
-
-
-def junit(report: AuditReport) -> str:
-    """JUnit XML: a test case for each check; findings of medium and high severity fail it, low ones are its output."""
-    suite = ET.Element("testsuite", name=_xml(f"plaudit audit {report.target}"), tests=str(len(report.checks)),
-                       errors="0", time=f"{report.seconds:.3f}")
-    failures = skipped = 0
-    for check in report.checks:
-        case = ET.SubElement(suite, "testcase", classname="plaudit", name=_xml(check.name), time=f"{check.seconds:.3f}")
-        mine = [f for f in report.findings if f.check == check.name]
-        words = _xml("\n".join(f"[{f.severity}] {f.title}\n{f.advice}" for f in mine))
-        if mine and mine[0].severity != "low":
-            failures += 1
-            ET.SubElement(case, "failure", message=_xml(mine[0].title), type=mine[0].severity).text = words
-        elif mine:
-            ET.SubElement(case, "system-out").text = words
-        elif check.status == "skipped":
-            skipped += 1
-            ET.SubElement(case, "skipped", message=_xml(check.why))
-    suite.set("failures", str(failures))
-    suite.set("skipped", str(skipped))
-    root = ET.Element("testsuites")
-    root.append(suite)
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True)
-
-
-def _xml(text: str) -> str:
-    """Without the characters that XML cannot hold, which an error of somebody's code may."""
-    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from plaudit.auditing.finding import Finding, at_least
+from plaudit.auditing.fingerprint import fingerprint, relative
 from plaudit.auditing.verdict import Verdict
 from plaudit.core.statistics import Interval
 
 if TYPE_CHECKING:
+    from plaudit.auditing.baseline import Applied
     from plaudit.auditing.context import AuditContext
+    from plaudit.auditing.difference import Difference
     from plaudit.auditing.subject import Subject
 
 VERSION = 1
@@ -55,6 +58,10 @@ class AuditReport:
     """Everything that was looked at, for figures and for further questions."""
     subject: Subject = field(repr=False)
     """What was audited, and where it comes from."""
+    baseline: Applied | None = None
+    """What a file of accepted findings said."""
+    difference: Difference | None = None
+    """What has changed since an earlier report."""
 
     @staticmethod
     def of(context: AuditContext, subject: Subject, *, verdict: Verdict, findings: Sequence[Finding],
@@ -72,19 +79,31 @@ class AuditReport:
 
     def fails(self, threshold: str = "high") -> bool:
         """Whether any finding reaches `low`, `medium` or `high` (`never`: no)."""
-        return any(at_least(f.severity, threshold) for f in self.findings)
+        return any(f.accepted is None and at_least(f.severity, threshold) for f in self.findings)
+
+    def fingerprint(self, finding: Finding) -> str:
+        """What the finding is known by in baselines, in SARIF and in comparisons."""
+        return fingerprint(self.target, self.env, finding)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `report.json`; witnesses are named by their files once saved."""
         return {
             "version": VERSION, "target": self.target, "env": self.env, "intent": self.intent,
             "verdict": {"sentence": self.verdict.sentence, "safe": self.verdict.safe, "effort": self.verdict.effort},
-            "findings": [_finding(f, i) for i, f in enumerate(self.findings, 1)],
+            "findings": [{**_finding(f, i), "fingerprint": self.fingerprint(f)}
+                         for i, f in enumerate(self.findings, 1)],
             "checks": [{"name": c.name, "status": c.status, "why": c.why, "seconds": round(c.seconds, 3)}
                        for c in self.checks],
             "interrupted": self.interrupted, "seconds": round(self.seconds, 2), "config": plain(self.config),
-            "versions": dict(self.versions), "seed": self.seed,
+            "versions": dict(self.versions), "seed": self.seed, "code": self.code(),
+            "baseline": None if self.baseline is None else self.baseline.to_dict(),
+            "difference": None if self.difference is None else self.difference.to_dict(),
         }
+
+    def code(self) -> dict[str, str | None]:
+        """The audited thing as seen from the working folder, and the hash of its file."""
+        source = self.subject.source
+        return {"target": relative(self.target), "sha256": source.get("sha256")}
 
     def save(self, folder: str | Path) -> Path:
         """Writes report.html, report.json, report.sarif, junit.xml and the witnesses into a new folder.
@@ -99,7 +118,8 @@ class AuditReport:
 
     def __str__(self) -> str:
         lines = [self.verdict.sentence]
-        lines += [f"  [{f.severity}] {f.check}: {f.title}" for f in self.findings]
+        lines += [f"  [{f.severity}] {f.check}: {f.title}" for f in self.findings if f.accepted is None]
+        lines += [f"  [accepted] {f.check}: {f.title} ({f.accepted.reason})" for f in self.findings if f.accepted]
         lines += [f"  [{c.status}] {c.name}: {c.why}" for c in self.checks if c.status != "finding"]
         return "\n".join(lines)
 
@@ -118,7 +138,9 @@ def _finding(finding: Finding, index: int) -> dict[str, Any]:
     name = witness_file(index) if finding.witness else None
     fix = finding.fix
     return {
-        "check": finding.check, "severity": finding.severity, "title": finding.title,
+        "check": finding.check, "kind": finding.kind, "severity": finding.severity, "title": finding.title,
+        "accepted": None if finding.accepted is None else {"reason": finding.accepted.reason,
+                                                           "expires": finding.accepted.expires},
         "evidence": plain(finding.evidence), "witness": name, "replay": f"plaudit replay {name}" if name else None,
         "advice": finding.advice, "cost": plain(finding.cost),
         "fix": None if fix is None else {"description": fix.description, "before": plain(fix.before),
