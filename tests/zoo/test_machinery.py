@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from plaudit.core import provenance
 from plaudit.core.errors import BadInput
 from plaudit.core.intervals import Interval
 from plaudit.core.seeds import Seeds
-from plaudit.zoo import provenance, registry, table
+from plaudit.zoo import registry, table
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System, decide, load_result
 from plaudit.zoo.lab import Lab, run_system
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -22,6 +22,9 @@ from plaudit.core.checkpoint import write_text
 from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.naming import source_of
 from plaudit.core.targets import load_target
+
+if TYPE_CHECKING:
+    from plaudit.core.cluster import Cluster
 
 Progress = Callable[[float, str], None]
 """Called with the share done in [0, 1] and a few words."""
@@ -134,7 +137,7 @@ def _check_keys(name: str, value: Any) -> None:
 
 
 def run_jobs(function: Callable[..., Any] | str, jobs: Sequence[Mapping[str, Any]], *,
-             ray: str | bool | None = None, folder: str | Path | None = None, version: str = "",
+             ray: Cluster | str | bool | None = None, folder: str | Path | None = None, version: str = "",
              names: Sequence[str] | None = None, progress: Progress | None = None,
              retries: int = _RETRIES) -> list[Any]:
     """Runs `function(**job)` for every job, and gives the JSON results in the order of the jobs.
@@ -176,9 +179,13 @@ def run_jobs(function: Callable[..., Any] | str, jobs: Sequence[Mapping[str, Any
                 value = work(**plain[i])
             board.finish(i, value, seconds=time.perf_counter() - start)
     elif board.open():
-        from plaudit.core.cluster import run_on_ray
+        from plaudit.core.cluster import Cluster
 
-        run_on_ray(board, ray, retries=retries)
+        if isinstance(ray, Cluster):
+            ray.run(board, retries=retries)
+        else:
+            with Cluster(ray) as cluster:
+                cluster.run(board, retries=retries)
     return board.results()
 
 

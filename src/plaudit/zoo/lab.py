@@ -13,9 +13,9 @@ from typing import Any
 
 from plaudit.core.checkpoint import replacing, write_text
 from plaudit.core.errors import BadInput
+from plaudit.core.provenance import code_hash, machine, versions
 from plaudit.core.seeds import Seeds
 from plaudit.zoo.contract import Scale, System, ZooResult, decide
-from plaudit.zoo.provenance import code_hash, machine, versions
 
 Progress = Callable[[float, str], None]
 """Called with the share done in [0, 1] and a few words."""

@@ -24,7 +24,7 @@ def code_hash(module: str) -> str:
     that the experiment can reach, and does not when anything else does.
 
     Example:
-        >>> len(code_hash("plaudit.zoo.provenance"))
+        >>> len(code_hash("plaudit.core.provenance"))
         16
     """
     digest = hashlib.sha256()
@@ -48,6 +48,16 @@ def reached(module: str) -> set[str]:
         open_ += [".".join(parents[:i]) for i in range(2, len(parents))]
         open_ += [m for m in _imports(name) if m.startswith("plaudit.")]
     return found
+
+
+@cache
+def package_hash() -> str:
+    """SHA-256 (16 hex digits) over all sources of the plaudit that runs; two machines with the same hash agree."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root).as_posix()).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:
