@@ -1,0 +1,162 @@
+"""Preferences as the tensors that stacked reward models train on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from plaudit.core.errors import BadInput
+from plaudit.feedback.oracles import Over, need_over
+from plaudit.feedback.preferences import Preferences
+from plaudit.learn.model import LearnedReward
+
+FEW = 8
+"""From so many decided pairs on, answers that all name the same side are suspicious."""
+HELD = 32_000_000
+"""Up to so many numbers, the fragments are laid out once; beyond, their steps are looked up batch by batch."""
+
+
+def check_trainable(pairs: Preferences, *, over: Over | None, one_sided: bool = False) -> None:
+    """Refuses preferences that cannot teach anything.
+
+    Args:
+        pairs: The evidence.
+        over: How fragments of different lengths are compared.
+        one_sided: Whether every pair is stored as (chosen, rejected), so that all labels say the first.
+
+    Raises:
+        BadInput: when there is no pair, none is decided, all are equal, all name the same side, or lengths differ
+            and `over` does not say how to compare them.
+    """
+    counts = pairs.counts()
+    decided = len(pairs) - counts["undecided"]
+    if decided == 0:
+        raise BadInput("preferences", expected="at least one pair that was decided",
+                       received=f"{len(pairs)} pairs, all undecided",
+                       fix="sample pairs that differ more, shorten the margins, or ask another annotator")
+    if counts["equal"] == decided:
+        raise BadInput("preferences", expected="pairs of which one option was better",
+                       received=f"{decided} pairs, all called equal", fix="sample pairs that differ more")
+    strict = counts["first"] + counts["second"]
+    if strict >= FEW and max(counts["first"], counts["second"]) == strict and not one_sided:
+        side = "first" if counts["first"] else "second"
+        raise BadInput("preferences", expected="answers of both kinds",
+                       received=f"{strict} pairs that all prefer the {side} option",
+                       fix="an annotator that answers by position teaches nothing; if the pairs are stored as (chosen, "
+                           "rejected), pass one_sided=True")
+    if float(pairs.weight[pairs.known].sum()) == 0:
+        raise BadInput("preferences.weight", expected="a weight above 0", received="only 0")
+    need_over(pairs, over)
+
+
+@dataclass(frozen=True, eq=False)
+class PairData:
+    """Decided pairs, their steps as normalised features, and which network reads which."""
+
+    features_SD: Float[Tensor, "S D"]
+    """All steps of the store, one group after the other where inputs are normalised by group."""
+    first_step: Int[Tensor, "N 2"]
+    """The index of the first step of each fragment in `features_SD`."""
+    weight_N2L: Float[Tensor, "N 2 L"]
+    """What each step counts in the score of its fragment."""
+    label: Float[Tensor, "N"]
+    tie: Bool[Tensor, "N"]
+    margin: Float[Tensor, "N"]
+    weight: Float[Tensor, "N"]
+    scale: Float[Tensor, "N"]
+    rows: tuple[Int[Tensor, "_"], ...]
+    """The pairs of each group."""
+    laid_out: Float[Tensor, "N W"] | None
+    """The fragments' features, W = 2 * L * D, where they are not too many."""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def L(self) -> int:
+        """The steps of the longest fragment."""
+        return self.weight_N2L.shape[-1]
+
+    def steps(self, index_Kb: Int[Tensor, "K b"]) -> Float[Tensor, "K M D"]:
+        """The features of pairs, M = b * 2 * L."""
+        K, b = index_Kb.shape
+        D = self.features_SD.shape[-1]
+        if self.laid_out is not None:
+            return self.laid_out.index_select(0, index_Kb.reshape(-1)).view(K, b * 2 * self.L, D)
+        at = self.first_step[index_Kb].unsqueeze(-1) + torch.arange(self.L, device=index_Kb.device)
+        at = at.clamp(max=len(self.features_SD) - 1)
+        return self.features_SD.index_select(0, at.reshape(-1)).view(K, b * 2 * self.L, D)
+
+
+def pair_data(model: LearnedReward, pairs: Preferences, *, over: Over | None, discount: float = 1.0,
+              level_scale: tuple[float, ...] = (), learn_moments: bool = True) -> PairData:
+    """Lays out the decided pairs for a model; the moments of its inputs count the store's steps first.
+
+    Args:
+        model: Whose features and groups.
+        pairs: The evidence; `pairs.group` is the position of the group.
+        over: `sum` (or None) or `mean` over the steps of a fragment.
+        discount: Step t of a fragment counts discount ** t.
+        level_scale: alpha of each level of a hierarchy, see `pair_loss`; missing ones are 1.
+        learn_moments: Whether the steps of the store are counted.
+    """
+    pairs = pairs.decided()
+    store = pairs.episodes
+    features = model.features(store)
+    B, T, D = features.shape
+    if not bool(torch.isfinite(features[store.mask]).all()):
+        bad = ~torch.isfinite(features).all(-1) & store.mask
+        raise BadInput("features", expected="finite numbers at every step", fix="drop those episodes",
+                       received=f"NaN or infinity at {int(bad.sum())} steps, first in row {int(bad.nonzero()[0, 0])}")
+    if len(pairs) and (int(pairs.group.max()) >= model.G or int(pairs.group.min()) < 0):
+        raise BadInput("preferences.group", expected=f"a group in [0, {model.G})", received=int(pairs.group.max()))
+    L = int(pairs.length.max())
+    step = torch.arange(L)
+    inside = step < pairs.length.unsqueeze(-1)
+    weight = torch.where(inside, torch.as_tensor(discount, dtype=torch.float32) ** step, 0.0)
+    if over == "mean":
+        weight = weight / weight.sum(-1, keepdim=True)
+    flat, first = _normalised(model, features, pairs, learn_moments)
+    level = torch.tensor([*level_scale, 1.0])
+    scale = level[torch.where((pairs.level >= 0) & (pairs.level < len(level_scale)), pairs.level, len(level_scale))]
+    at = (first.unsqueeze(-1) + step).clamp(max=len(flat) - 1)
+    small = at.numel() * D <= HELD
+    device = store.device
+    rows = tuple((pairs.group == g).nonzero()[:, 0].to(device) for g in range(model.G))
+    return PairData(
+        features_SD=flat, first_step=first.to(device), weight_N2L=weight.to(device),
+        label=pairs.label.to(device), tie=pairs.tie.to(device), margin=pairs.margin.to(device),
+        weight=pairs.weight.to(device), scale=scale.to(device), rows=rows,
+        laid_out=flat.index_select(0, at.reshape(-1).to(device)).view(len(pairs), -1) if small else None)
+
+
+def _normalised(model: LearnedReward, features: Tensor, pairs: Preferences,
+                learn: bool) -> tuple[Tensor, Int[Tensor, "N 2"]]:
+    """The steps of the store as the model normalises them, and where each fragment begins among them."""
+    B, T, D = features.shape
+    first = pairs.row * T + pairs.start
+    flat = features.reshape(1, B * T, D)
+    if not model.normalise:
+        return flat[0], first
+    mask = pairs.episodes.mask
+    if model.G == 1:
+        if learn:
+            model.moments.update(flat, mask=mask.reshape(1, -1))
+        return model.normalised(flat)[0], first
+    own = torch.zeros(model.G, B, dtype=torch.bool)
+    for side in (0, 1):
+        own[pairs.group, pairs.row[:, side]] = True
+    if learn:
+        seen = (own.to(mask.device).unsqueeze(-1) & mask).reshape(model.G, B * T)
+        model.moments.update(flat.expand(model.G, -1, -1), mask=seen)
+    owner = own.int().argmax(0)
+    if bool((own.sum(0) <= 1).all()):  # no row serves two groups: each is normalised by the moments of its own
+        shift, scale = model.moments.mean[owner.to(flat.device)], model.moments.scale[owner.to(flat.device)]
+        clip = model.moments.clip
+        out = ((features.double() - shift[:, None]) / scale[:, None]).clamp(-clip, clip).to(features.dtype)
+        return out.reshape(B * T, D), first
+    every = model.normalised(flat.expand(model.G, -1, -1)).reshape(model.G * B * T, D)
+    return every, first + pairs.group.unsqueeze(1) * (B * T)

@@ -1,0 +1,69 @@
+"""Losses of comparisons, pair by pair, from the difference of the two scores; nothing is reduced."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from plaudit.core.errors import BadInput
+
+Ties = Literal["soft", "rao-kupper", "drop"]
+
+
+def pair_loss(gap: Float[Tensor, "..."], label: Float[Tensor, "..."], *, margin: Float[Tensor, "..."] | float = 0.0,
+              scale: Float[Tensor, "..."] | float = 1.0, noise: float = 0.0, smoothing: float = 0.0,
+              tie: Bool[Tensor, "..."] | None = None, ties: Ties = "soft",
+              tie_width: float = 0.5) -> Float[Tensor, "..."]:
+    """Minus the log-likelihood of a label under a Bradley-Terry model, for each pair.
+
+    With gap = score of the first - score of the second and sigma the logistic function, a plain label y in [0, 1]
+    costs -y log sigma(gap) - (1 - y) log sigma(-gap). What is added to that:
+
+    Args:
+        gap: The difference of the scores.
+        label: How sure it is that the first is better.
+        margin: m >= 0: the better one has to win by m, -y log sigma(gap - m) - (1 - y) log sigma(-gap - m).
+        scale: alpha > 0: the gap counts in units of alpha, so that a larger one pulls the scores further apart.
+        noise: The chance that an annotator answers at random: sigma becomes (1 - noise) sigma + noise / 2
+            (Christiano et al. 2017, section 2.2.3, with 0.1).
+        smoothing: The label becomes (1 - smoothing) label + smoothing / 2.
+        tie: Where the annotator called them equal.
+        ties: `soft` reads a tie as the label 0.5; `rao-kupper` gives ties a probability of their own; `drop` gives
+            them the loss 0.
+        tie_width: eta > 0 of Rao and Kupper: the log of the factor by which one has to be better to be told apart.
+            First wins: sigma(gap - eta); tie: (e^(2 eta) - 1) sigma(gap - eta) sigma(-gap - eta).
+
+    Raises:
+        BadInput: when a number is out of its range.
+
+    Source:
+        Bradley and Terry (1952); Rao and Kupper (1967), Ties in Paired-Comparison Experiments, eq. 2.
+
+    Example:
+        >>> pair_loss(torch.tensor([0.0, 2.0]), torch.tensor([0.5, 1.0]))
+        tensor([0.6931, 0.1269])
+    """
+    if not 0 <= noise < 1 or not 0 <= smoothing < 1:
+        raise BadInput("noise, smoothing", expected="numbers in [0, 1)", received=(noise, smoothing))
+    if ties not in ("soft", "rao-kupper", "drop"):
+        raise BadInput("ties", expected="soft, rao-kupper or drop", received=ties)
+    if ties == "rao-kupper" and not tie_width > 0:
+        raise BadInput("tie_width", expected="a number above 0", received=tie_width)
+    label = (1 - smoothing) * label + smoothing / 2 if smoothing else label
+    gap = gap / scale
+    width = tie_width if ties == "rao-kupper" else 0.0
+    first, second = logsigmoid(gap - margin - width), logsigmoid(-gap - margin - width)
+    if noise:
+        first, second = (torch.log((1 - noise) * p.exp() + noise / 2) for p in (first, second))
+    loss = -(label * first + (1 - label) * second)
+    if tie is None or ties == "soft":
+        return loss
+    if ties == "drop":
+        return torch.where(tie, torch.zeros_like(loss), loss)
+    between = math.log(math.expm1(2 * tie_width)) + logsigmoid(gap - tie_width) + logsigmoid(-gap - tie_width)
+    return torch.where(tie, -between, loss)
