@@ -64,3 +64,12 @@ def test_bad_names_are_one_clear_line(capsys, words, text):
     assert main(["zoo", *words]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: name") and text in said and said.count("\n") == 1
+
+
+def test_ray_takes_an_address_or_nothing(monkeypatch, tmp_path, toy, capsys):
+    given = []
+    monkeypatch.setattr(cli, "run_system", lambda system, **options: given.append(options["ray"]) or 1 / 0)
+    for words in ([], ["--ray"], ["--ray", "2"], ["--ray", "head:6379", "--", "--mdps", "7"], ["--ray", "a:1", "b:2"]):
+        main(["zoo", "run", "toy", *words])
+    assert given == [None, True, "2", "head:6379"]
+    assert "--ray: expected at most one address, received a:1 b:2" in capsys.readouterr().err

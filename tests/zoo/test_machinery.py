@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
-from dataclasses import dataclass
+import os
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -149,6 +153,74 @@ def test_file_of_another_is_not_overwritten(tmp_path):
     with pytest.raises(BadInput, match="plaudit zoo run"):
         run_system(system(), scale="smoke", out=tmp_path)
     assert (tmp_path / "toy.json").read_text() == "{}"
+
+
+def lucky(config, seeds, *, i, died=None):
+    """A number that depends on the options, the seeds and the job; dies once where it is told to."""
+    if died is not None and not Path(died).exists():
+        Path(died).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    CALLS.append(i)
+    assert isinstance(config, Nested)
+    assert isinstance(config.sizes, tuple)
+    assert isinstance(config.inner, Options)
+    return config.inner.seeds + i + float(seeds.child("unit", i).numpy().random())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nested:
+    inner: Options = Options()
+    sizes: tuple[int, ...] = (1, 2)
+    seeds: int = 3
+    died: str | None = None
+
+
+def many(config, lab):
+    lab.plan(config.seeds + 1)
+    values = lab.units(lucky, {f"unit {i}": {"i": i, "died": config.died if i == 1 else None}
+                               for i in range(config.seeds)})
+    values.append(lab.unit("last", lambda: 0.5))
+    mean = Interval(0.5, 0.0, 1.0, config.seeds)
+    return Outcome(arms=[Arm(name="luck", metric="value", value=mean)], data={"values": values}, criteria=[])
+
+
+def lucky_system():
+    return replace(system("lucky"), run=many, scales={s: Nested() for s in ("smoke", "small", "paper")})
+
+
+def test_units_get_options_seeds_and_job():
+    seen = []
+    result = run_system(lucky_system(), progress=lambda done, text: seen.append((done, text)))
+    seeds = Seeds(0).child("lucky")
+    assert result.data["values"] == [3 + i + float(seeds.child("unit", i).numpy().random()) for i in range(3)] + [0.5]
+    assert seen == [(0.25, "unit 0"), (0.5, "unit 1"), (0.75, "unit 2"), (1.0, "last")]
+
+
+def test_units_go_on_where_a_run_stopped(tmp_path, monkeypatch):
+    whole = run_system(lucky_system()).data
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        def dies(self, name, work):
+            raise KeyboardInterrupt
+
+        patch.setattr(Lab, "unit", dies)
+        run_system(lucky_system(), out=tmp_path)
+    CALLS.clear()
+    seen = []
+    resumed = run_system(lucky_system(), out=tmp_path, progress=lambda done, text: seen.append(done))
+    assert CALLS == []
+    assert resumed.data == whole
+    assert seen == [0.75, 1.0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["lucky.json", "lucky.png"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+@pytest.mark.slow  # a local Ray needs 5 seconds to start and its workers 3 more
+def test_units_on_ray_have_the_same_numbers_though_a_worker_dies(tmp_path):
+    died = tmp_path / "died"
+    found = run_system(lucky_system(), config=Nested(died=str(died)), ray="2")
+    assert died.exists()
+    assert CALLS == []
+    assert found.data == run_system(lucky_system()).data
 
 
 def test_units_without_a_folder_are_simply_run():

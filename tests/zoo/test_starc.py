@@ -27,7 +27,7 @@ def test_smoke_runs_and_writes_its_result(tmp_path):
 
 def test_same_seed_gives_the_same_numbers():
     tiny = replace(SMOKE, mdps=2, seeds=1)
-    a, b, c = (zoo.one_world(tiny, 8, Seeds(s)) for s in (1, 1, 2))
+    a, b, c = (zoo.one_world(tiny, Seeds(s), states=8, seed=0, world=0) for s in (1, 1, 2))
     assert a == b
     assert a != c
 
@@ -46,13 +46,13 @@ def test_random_rewards_have_the_shares_of_the_protocol():
 def test_interpolation_ends_at_the_second_reward():
     """At the last step the pair is (first, second); near the first it is almost (first, first)."""
     config = replace(SMOKE, pairs=1, steps=50)
-    world = zoo.one_world(config, 8, Seeds(5))
+    world = zoo.one_world(config, Seeds(5), states=8, seed=0, world=0)
     assert len(world["VAL"]) == 50
     assert world["VAL"][0] < world["VAL"][-1]
 
 
 def test_correlation_is_pearson_over_all_pairs():
-    worlds = [zoo.one_world(replace(SMOKE, mdps=1), 8, Seeds(s)) for s in range(4)]
+    worlds = [zoo.one_world(replace(SMOKE, mdps=1), Seeds(s), states=8, seed=0, world=0) for s in range(4)]
     arms, criteria = zoo.correlations(worlds)
     x = torch.tensor([w["VAL"] for w in worlds]).flatten()
     y = torch.tensor([w["regret"] for w in worlds]).flatten()

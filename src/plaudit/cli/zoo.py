@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from plaudit.cli.workers import RayOption, where
 from plaudit.core.errors import BadInput
 from plaudit.zoo.contract import Scale, System, ZooResult
 from plaudit.zoo.lab import run_system
@@ -51,6 +52,9 @@ class ZooArgs:
     """The root of all randomness."""
     out: Path | None = None
     """Where the result goes: results by default, results/smoke at that scale."""
+    ray: RayOption = None
+    """Run the units on Ray, with the same numbers: on all cores of this machine, on a NUMBER of them, or on the
+    cluster at an ADDRESS (auto, or host:port)."""
 
 
 def zoo(args: ZooArgs) -> int:
@@ -95,7 +99,7 @@ def _run(system: System, args: ZooArgs) -> int:
             bar.update(task, completed=round(1000 * done), description=text[:32])
 
         result = run_system(system, scale=args.scale, seeds=args.seeds, config=config, out=out, seed=args.seed,
-                            progress=show)
+                            progress=show, ray=where(args.ray))
     _report(console, result, out)
     return 0
 

@@ -137,7 +137,7 @@ def _check_keys(name: str, value: Any) -> None:
 
 
 def run_jobs(function: Callable[..., Any] | str, jobs: Sequence[Mapping[str, Any]], *,
-             ray: Cluster | str | bool | None = None, folder: str | Path | None = None, version: str = "",
+             ray: Cluster | str | bool | None = None, folder: Kept | str | Path | None = None, version: str = "",
              names: Sequence[str] | None = None, progress: Progress | None = None,
              retries: int = _RETRIES) -> list[Any]:
     """Runs `function(**job)` for every job, and gives the JSON results in the order of the jobs.
@@ -147,7 +147,7 @@ def run_jobs(function: Callable[..., Any] | str, jobs: Sequence[Mapping[str, Any
         jobs: JSON mappings, each the arguments of one call. Randomness belongs into them, as seeds.
         ray: None or False runs in this process, one job after the other; True on a Ray of this machine with a
             worker for each core; a number as text ("2") with so many; "auto" or "host:port" on a running cluster.
-        folder: where finished jobs are kept, so that a killed run goes on; None keeps none.
+        folder: where finished jobs are kept, so that a killed run goes on (or a `Kept`); None keeps none.
         version: what else a kept result depends on, such as `code_hash(module)`.
         names: what progress and errors call the jobs; by default "FUNCTION 3 of 10".
         progress: told the share done and the job just finished.
@@ -170,7 +170,8 @@ def run_jobs(function: Callable[..., Any] | str, jobs: Sequence[Mapping[str, Any
         else list(names)
     if len(called) != len(plain):
         raise BadInput("names", expected=f"one for each of the {len(plain)} jobs", received=len(called))
-    board = Board(Kept(folder=None if folder is None else Path(folder)), name, plain, version, called,
+    kept = folder if isinstance(folder, Kept) else Kept(folder=None if folder is None else Path(folder))
+    board = Board(kept, name, plain, version, called,
                   progress or (lambda done, text: None))
     if ray is None or ray is False:
         for i in board.open():

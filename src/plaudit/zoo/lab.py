@@ -6,24 +6,25 @@ import datetime
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from plaudit.core.checkpoint import replacing, write_text
+from plaudit.core.checkpoint import replacing
+from plaudit.core.cluster import Cluster
 from plaudit.core.errors import BadInput
+from plaudit.core.jobs import Kept, Progress, name_of, run_jobs
 from plaudit.core.provenance import code_hash, machine, versions
 from plaudit.core.seeds import Seeds
+from plaudit.core.targets import load_target
 from plaudit.zoo.contract import Scale, System, ZooResult, decide
-
-Progress = Callable[[float, str], None]
-"""Called with the share done in [0, 1] and a few words."""
 
 
 @dataclass(kw_only=True)
 class Lab:
-    """What a running experiment is given: seeds, a memory for finished units, and someone to tell how far it is.
+    """What a running experiment is given: seeds, a memory for finished units, workers, and someone to tell how far.
 
     Example:
         >>> lab = Lab(seeds=Seeds(0))
@@ -33,41 +34,84 @@ class Lab:
     """
 
     seeds: Seeds
-    folder: Path | None = None
-    """Where finished units are kept; None keeps none."""
+    config: Any = None
+    """The options of the experiment, which `units` hands on."""
+    kept: Kept = field(default_factory=Kept)
+    """Where finished units are kept; by default nowhere."""
     progress: Progress = field(default=lambda done, text: None)
+    ray: Cluster | None = None
+    """Where `units` runs them; None is this process."""
     _total: int = 0
     _done: int = 0
-    spent_before_s: float = 0.0
-    """Seconds that earlier, interrupted runs spent on the units that were found."""
 
     def plan(self, units: int) -> None:
         """Says how many units there will be."""
         self._total += units
 
     def unit(self, name: str, work: Callable[[], Any]) -> Any:
-        """The JSON value that `work` returns; read from disk where an earlier run already finished it."""
-        value = self._remembered(name, work)
-        self._done += 1
-        self.progress(self._done / max(self._total, self._done), name)
+        """The JSON value that `work` returns, made in this process; read where an earlier run already finished it."""
+        value = self.kept.get_or({"unit": name}, work)
+        self._tell(1, name)
         return value
 
-    def _remembered(self, name: str, work: Callable[[], Any]) -> Any:
-        if self.folder is None:
-            return work()
-        path = self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
-        if path.exists():
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            self.spent_before_s += kept["seconds"]
-            return kept["value"]
-        start = time.perf_counter()
-        value = work()
-        write_text(path, json.dumps({"unit": name, "seconds": time.perf_counter() - start, "value": value}))
-        return json.loads(json.dumps(value))
+    def units(self, function: Callable[..., Any], jobs: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+        """The JSON values of `function(config, seeds, **job)` for jobs by name, in their order; on Ray if asked for.
+
+        The function stands at the top of its module, and all that differs from unit to unit comes in the job, which
+        is JSON: `seeds` are those of the whole experiment, so take a child that the job names. Each unit runs
+        on one thread of torch and has the same bits wherever it runs.
+
+        Example:
+            >>> from plaudit.zoo.starc import StarcConfig, invariance
+            >>> lab = Lab(seeds=Seeds(0), config=StarcConfig(states=(4,), invariance_worlds=1))
+            >>> found, = lab.units(invariance, {"invariance": {}})
+            >>> found["VAL"] < 1e-9
+            True
+        """
+        config = None if self.config is None else asdict(self.config)
+        kind = None if self.config is None else name_of(type(self.config))
+        shared = {"function": name_of(function), "kind": kind, "config": config, "root": self.seeds.root,
+                  "path": list(self.seeds.path)}
+        done = 0
+
+        def tell(share: float, name: str) -> None:
+            nonlocal done
+            before, done = done, round(share * len(jobs))
+            self._tell(done - before, name)
+
+        values = run_jobs(run_unit, [{**shared, "job": dict(job)} for job in jobs.values()], names=list(jobs),
+                          ray=self.ray, folder=self.kept, progress=tell)
+        if done < len(jobs):
+            self._tell(len(jobs) - done, "found")
+        return values
+
+    def _tell(self, more: int, name: str) -> None:
+        self._done += more
+        self.progress(self._done / max(self._total, self._done), name)
+
+
+def run_unit(*, function: str, kind: str | None, config: Mapping[str, Any] | None, root: int, path: list[str | int],
+             job: Mapping[str, Any]) -> Any:
+    """One unit, from JSON: what a worker runs."""
+    options = None if kind is None or config is None else _config(load_target(kind).thing, config)
+    return load_target(function).thing(options, Seeds(root, tuple(path)), **job)
+
+
+def _config(kind: type, values: Mapping[str, Any]) -> Any:
+    """A dataclass from what JSON made of it: lists are tuples again, dictionaries the dataclasses that they were."""
+    hints = get_type_hints(kind)
+
+    def made(hint: Any, value: Any) -> Any:
+        if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
+            return _config(hint, value)
+        return tuple(made(None, v) for v in value) if isinstance(value, list) else value
+
+    return kind(**{f.name: made(hints.get(f.name), values[f.name]) for f in fields(kind) if f.init})
 
 
 def run_system(system: System, *, scale: Scale = "small", seeds: int | None = None, config: Any = None,
-               out: str | Path | None = None, seed: int = 0, progress: Progress | None = None) -> ZooResult:
+               out: str | Path | None = None, seed: int = 0, progress: Progress | None = None,
+               ray: str | bool | None = None) -> ZooResult:
     """Runs one system and writes `NAME.json` and `NAME.png` (`NAME-paper.*` at that scale).
 
     A run that was killed goes on where it stopped if it is started again with the same options and code.
@@ -80,9 +124,11 @@ def run_system(system: System, *, scale: Scale = "small", seeds: int | None = No
         out: the folder for the result; None writes nothing.
         seed: the root of all randomness.
         progress: told the share done and the unit just finished.
+        ray: where units run that their module hands to `Lab.units`, as for `plaudit.core.jobs.run_jobs`.
 
     Raises:
-        BadInput: for an unknown scale, fewer than 1 seed, or a result file that is not ours.
+        BadInput: for an unknown scale, fewer than 1 seed, no Ray at its address, or a result file that is not ours.
+        MissingExtra: when Ray is asked for and not installed.
     """
     if scale not in system.scales:
         raise BadInput("scale", expected=f"one of {list(system.scales)}", received=scale)
@@ -93,18 +139,20 @@ def run_system(system: System, *, scale: Scale = "small", seeds: int | None = No
         options = replace(options, seeds=seeds)
     hashed = code_hash(system.run.__module__)
     folder = None if out is None else _units(Path(out), system.name, scale, asdict(options), seed, hashed)
-    lab = Lab(seeds=Seeds(seed).child(system.name), folder=folder, progress=progress or (lambda done, text: None))
-    start = time.perf_counter()
-    outcome = system.run(options, lab)
+    kept, start = Kept(folder=folder), time.perf_counter()
+    with ExitStack() as stack:
+        workers = None if ray is None or ray is False else stack.enter_context(Cluster(ray))
+        outcome = system.run(options, Lab(seeds=Seeds(seed).child(system.name), config=options, kept=kept, ray=workers,
+                                          progress=progress or (lambda done, text: None)))
     result = ZooResult(
         number=system.number, name=system.name, title=system.title, room=system.room, scale=scale,
         verdict=decide(outcome.criteria), claim=system.claim, arms=outcome.arms, criteria=outcome.criteria,
-        seconds=round(time.perf_counter() - start + lab.spent_before_s, 1), machine=machine(),
+        seconds=round(time.perf_counter() - start + kept.seconds, 1), machine=machine(),
         config={**asdict(options), "seed": seed}, code_hash=hashed, versions=versions(), seeds=options.seeds,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(), data=outcome.data)
     if out is not None:
         save(result, system, Path(out))
-        _forget(folder)
+        kept.forget()
     return result
 
 
@@ -122,14 +170,3 @@ def save(result: ZooResult, system: System, folder: Path) -> tuple[Path, Path]:
 def _units(out: Path, name: str, scale: str, options: Any, seed: int, hashed: str) -> Path:
     key = hashlib.sha256(json.dumps([options, seed, hashed], sort_keys=True).encode()).hexdigest()[:12]
     return out / ".units" / f"{name}-{scale}-{key}"
-
-
-def _forget(folder: Path | None) -> None:
-    """A finished run needs its units no more."""
-    if folder is None or not folder.exists():
-        return
-    for path in folder.glob("*.json"):
-        path.unlink()
-    for place in (folder, folder.parent):
-        if not any(place.iterdir()):
-            place.rmdir()

@@ -88,6 +88,8 @@ ARMS: dict[str, dict[str, Any]] = {
 STARC_ARMS = tuple(name for name in ARMS if name.startswith(("VAL", "Minimal")) and "Potential" not in name)
 CORRELATION = "Pearson r with regret"
 PENDULUM_DISCOUNT = 0.99
+EXACT = "VAL, exact on a grid"
+METHODS = ("VAL", "Minimal", "EPIC", EXACT)
 
 
 # --- 1. random worlds ------------------------------------------------------------------------------------
@@ -114,8 +116,9 @@ def random_rewards(mdp: TabularMDP, count: int, generator: torch.Generator) -> F
     return sometimes(0.5, out + mdp.discount * potential[:, None, None, :] - potential[:, :, None, None], out)
 
 
-def one_world(config: StarcConfig, states: int, seeds: Seeds) -> dict[str, list[float]]:
+def one_world(config: StarcConfig, seeds: Seeds, *, states: int, seed: int, world: int) -> dict[str, list[float]]:
     """Distances of every arm and regrets of all interpolated pairs of one random world."""
+    seeds = seeds.child("world", states, seed, world)
     mdp = random_mdp(states=states, actions=config.actions, discount=config.discount, seed=seeds.child("mdp").integer())
     ends = random_rewards(mdp, 2 * config.pairs, seeds.child("rewards").torch())
     first, second = ends[: config.pairs], ends[config.pairs:]
@@ -165,6 +168,7 @@ def correlations(worlds: list[dict[str, list[float]]]) -> tuple[list[Arm], list[
 
 def invariance(config: StarcConfig, seeds: Seeds) -> dict[str, float]:
     """The worst deviation over random worlds of what has to be 0, 2, or large."""
+    seeds = seeds.child("invariance")
     worst = {"VAL": 0.0, "Minimal": 0.0, "opposite": 0.0, "triangle": -math.inf, "EPIC moves": math.inf,
              "EPIC regret": 0.0}
     for i in range(config.invariance_worlds):
@@ -242,8 +246,11 @@ def pendulum_rewards(count: int, generator: torch.Generator) -> dict[str, Reward
     return {**out, "negated": -1.0 * out["truth"]}
 
 
-def on_pendulum(config: StarcConfig, method: str, seeds: Seeds) -> dict[str, float]:
-    """Distance to the true reward by name (the random ones averaged), and the floor."""
+def on_pendulum(config: StarcConfig, seeds: Seeds, *, method: str, seed: int) -> dict[str, float]:
+    """Distance to the true reward by name (the random ones averaged), and the floor where it is sampled."""
+    seeds = seeds.child("pendulum", seed)
+    if method == EXACT:
+        return on_grid(config, seeds)
     options: dict[str, dict[str, Any]] = {
         "VAL": {"canonical": "val"}, "Minimal": {"canonical": "minimal"}, "EPIC": {"kind": "epic"}}
     rewards = pendulum_rewards(config.random_rewards, seeds.child("rewards").torch())
@@ -315,22 +322,18 @@ def pendulum_arms(runs: Mapping[str, list[dict[str, float]]]) -> tuple[list[Arm]
 
 def run(config: StarcConfig, lab: Lab) -> Outcome:
     """All three parts."""
-    methods = ("VAL", "Minimal", "EPIC", "VAL, exact on a grid")
-    keys = [(S, s, m) for S in config.states for s in range(config.seeds) for m in range(config.mdps)]
-    lab.plan(len(keys) + 1 + len(methods) * config.seeds)
-    worlds = [lab.unit(f"{S} states, seed {s}, world {m}",
-                       lambda S=S, s=s, m=m: one_world(config, S, lab.seeds.child("world", S, s, m)))
-              for S, s, m in keys]
-    worst = lab.unit("invariance", lambda: invariance(config, lab.seeds.child("invariance")))
-    runs: dict[str, list[dict[str, float]]] = {}
-    for method in methods:
-        measure = on_grid if method.endswith("grid") else lambda c, s, method=method: on_pendulum(c, method, s)
-        runs[method] = [lab.unit(f"Pendulum, {method}, seed {s}",
-                                 lambda s=s, measure=measure: measure(config, lab.seeds.child("pendulum", s)))
-                        for s in range(config.seeds)]
-    arms, criteria = correlations(worlds)
+    repeats = range(config.seeds)
+    worlds = {f"{S} states, seed {s}, world {m}": {"states": S, "seed": s, "world": m}
+              for S in config.states for s in repeats for m in range(config.mdps)}
+    pendulum = {f"Pendulum, {method}, seed {s}": {"method": method, "seed": s} for method in METHODS for s in repeats}
+    lab.plan(len(worlds) + 1 + len(pendulum))
+    measured = lab.units(one_world, worlds)
+    worst, = lab.units(invariance, {"invariance": {}})
+    distant = lab.units(on_pendulum, pendulum)
+    runs = {method: distant[i * config.seeds:(i + 1) * config.seeds] for i, method in enumerate(METHODS)}
+    arms, criteria = correlations(measured)
     more_arms, ordering = pendulum_arms(runs)
-    return Outcome(arms=[*arms, *more_arms], data={"scatter": _scatter(worlds)},
+    return Outcome(arms=[*arms, *more_arms], data={"scatter": _scatter(measured)},
                    criteria=[*criteria, *invariance_criteria(worst, config.invariance_worlds), *ordering])
 
 
@@ -393,7 +396,7 @@ def _draw_scatter(axes: Axes, result: ZooResult) -> None:
 
 def _draw_pendulum(axes: Axes, result: ZooResult) -> None:
     names = ("shaped", "second peak", "random", "negated")
-    methods = [("VAL, exact on a grid", INK, "D"), ("VAL", BLUE, "o"), ("Minimal", ORANGE, "s")]
+    methods = [(EXACT, INK, "D"), ("VAL", BLUE, "o"), ("Minimal", ORANGE, "s")]
     for k, (method, colour, marker) in enumerate(methods):
         x = np.arange(len(names)) + 0.2 * (k - 1)
         values = [result.arm(method, f"distance to {name}").value for name in names]
