@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from plaudit.auditing.audit import audit
 from plaudit.auditing.context import AuditContext
 from plaudit.auditing.intent import Intent, info_intent
+from plaudit.auditing.report.model import AuditReport
 from plaudit.core.reward import Reward
 from plaudit.core.tree import leaves
 from plaudit.optimize.behaviours import Behaviour, Budget, Found
@@ -96,3 +100,22 @@ def rule() -> type[Rule]:
 @pytest.fixture
 def flat_obs() -> Callable[..., torch.Tensor]:
     return lambda obs: torch.cat([x for _, x in leaves(obs)], -1)
+
+
+@pytest.fixture(scope="session")
+def empty_report(tmp_path_factory) -> AuditReport:
+    """The report of an audit that looked at next to nothing: what else stands in it is up to the test."""
+    folder = tmp_path_factory.mktemp("harbour")
+    shutil.copy(Path(__file__).with_name("boat_world.py"), folder / "boat.py")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        report = audit("boat.py:progress", env="boat.py:Boat", intent="info:is_success", steps=1000, only=["distance"])
+        return replace(report, target=str(folder / "boat.py:progress"))
+
+
+@pytest.fixture
+def harbour(empty_report: AuditReport, monkeypatch) -> Path:
+    """The folder of that audit, as the working folder."""
+    folder = Path(empty_report.target).parent
+    monkeypatch.chdir(folder)
+    return folder

@@ -92,8 +92,10 @@ class Screen:
         self.console.print()
         self.console.print(Panel(f"[bold]{escape(report.verdict.sentence)}[/]", border_style=colour, padding=(0, 1)))
         for f in report.findings:
-            self.console.print(Padding(f"[{COLOUR[f.severity]}]{f.severity:<6}[/] [bold]{f.check}[/]: "
-                                       f"{escape(f.title)}", (0, 0, 0, 2)))
+            known = f" [bright_black](accepted: {escape(f.accepted.reason)})[/]" if f.accepted else ""
+            colour = "bright_black" if f.accepted else COLOUR[f.severity]
+            self.console.print(Padding(f"[{colour}]{f.severity:<6}[/] [bold]{f.check}[/]: {escape(f.title)}{known}",
+                                       (0, 0, 0, 2)))
             if f.fix is not None:
                 self.console.print(Padding(f"[green]repair, audited again:[/] {escape(f.fix.description)}", (0, 0, 0,
                                                                                                              9)))
