@@ -61,7 +61,7 @@ class Factor:
 
 
 def decide(z_NL: Float[Tensor, "N L"], other_NL: Float[Tensor, "N L"],
-           margin_L: Float[Tensor, "L"]) -> tuple[Float[Tensor, "N"], Int[Tensor, "N"]]:
+           margin_L: Float[Tensor, "*N L"]) -> tuple[Float[Tensor, "N"], Int[Tensor, "N"]]:
     """The decision tree, on factors in order of importance with more being better.
 
     The first level whose difference exceeds its margin decides. A level that is not known (NaN) hides those below
@@ -131,8 +131,9 @@ class Hierarchy:
 
     def __call__(self, pairs: Preferences) -> Preferences:
         need_over(pairs, self.over)
-        z = torch.stack([self.values(pairs.fragments(side)) for side in (0, 1)])
-        label, level = decide(z[0], z[1], self.margins(z.flatten(0, 1)))
+        fragments, index = pairs.distinct()
+        z_N2L = self.values(fragments).cpu()[index]
+        label, level = decide(z_N2L[:, 0], z_N2L[:, 1], self.margins(z_N2L, pairs.group))
         gaps = torch.tensor([*(f.gap for f in self.factors), 0.0])
         return pairs.labelled(label, level=level, margin=gaps[level], annotator=self.name, provenance=self.settings())
 
@@ -155,18 +156,22 @@ class Hierarchy:
             value = value / fragments.lengths if self.over == "mean" else value
         return factor.sign * value
 
-    def margins(self, z_ML: Float[Tensor, "M L"]) -> Float[Tensor, "L"]:
-        """delta_l = c_l * std(z_l) over the given options, or over what `scale` says."""
-        known = ~torch.isnan(z_ML)
-        count = known.sum(0).clamp(min=1)
-        mean = torch.where(known, z_ML, 0.0).sum(0) / count
-        std = (torch.where(known, z_ML - mean, 0.0).square().sum(0) / count).sqrt()
+    def margins(self, z_N2L: Float[Tensor, "N 2 L"], group: Int[Tensor, "N"]) -> Float[Tensor, "N L"]:
+        """delta_l = c_l * std(z_l) over the options of each group, or over what `scale` says."""
+        multiple = torch.tensor([f.margin for f in self.factors], dtype=torch.float64)
         if self.scale is not None:
-            std = torch.tensor([self.scale.get(f.name, math.nan) for f in self.factors], dtype=torch.float64)
-            if bool(torch.isnan(std).any()):
+            fixed = torch.tensor([self.scale.get(f.name, math.nan) for f in self.factors], dtype=torch.float64)
+            if bool(torch.isnan(fixed).any()):
                 raise BadInput("scale", expected=f"a number for each of {[f.name for f in self.factors]}",
                                received=self.scale)
-        return torch.tensor([f.margin for f in self.factors], dtype=torch.float64) * std
+            return (multiple * fixed).expand(len(group), -1)
+        groups = int(group.max()) + 1 if len(group) else 1
+        known = ~torch.isnan(z_N2L)
+        sums = lambda x: x.new_zeros(groups, x.shape[-1]).index_add_(0, group, x.sum(1))  # noqa: E731
+        count = sums(known.double()).clamp(min=1)
+        mean = sums(torch.where(known, z_N2L, 0.0)) / count
+        away = torch.where(known, z_N2L - mean[group].unsqueeze(1), 0.0)
+        return multiple * (sums(away.square()) / count).sqrt()[group]
 
     def settings(self) -> dict[str, Any]:
         """The tree as JSON."""

@@ -83,16 +83,13 @@ class Oracle:
     def returns(self, pairs: Preferences) -> tuple[Float[Tensor, "N 2"], Tensor]:
         """What each option is worth, and for which pairs both are known."""
         need_over(pairs, self.over)
-        values, known = list[Tensor](), torch.ones(len(pairs), dtype=torch.bool)
-        for side in (0, 1):
-            fragment = pairs.fragments(side)
-            score = self.reward.score(fragment)
-            age = (fragment.lengths - 1).unsqueeze(1) - torch.arange(fragment.T)
-            weight = torch.where(fragment.mask, self.myopia ** age.clamp(min=0).double(), 0.0)
-            total = (torch.where(score.known, score.value, 0.0).double() * weight).sum(1)
-            values.append(total / weight.sum(1) if self.over == "mean" else total)
-            known &= score.known.all(1)
-        return torch.stack(values, 1), known
+        fragments, index = pairs.distinct()
+        score = self.reward.score(fragments)
+        age = (fragments.lengths - 1).unsqueeze(1) - torch.arange(fragments.T, device=fragments.device)
+        weight = torch.where(fragments.mask, self.myopia ** age.clamp(min=0).double(), 0.0)
+        value = (torch.where(score.known, score.value, 0.0).double() * weight).sum(1)
+        value = value / weight.sum(1) if self.over == "mean" else value
+        return value.cpu()[index], score.known.all(1).cpu()[index].all(1)
 
     def settings(self) -> dict[str, Any]:
         """How it answers, as JSON."""

@@ -238,19 +238,16 @@ class Preferences:
 
     def fragments(self, side: int) -> Episodes:
         """One option of every pair as episodes [N, L]; shorter ones are padded."""
-        L = int(self.length.max()) if len(self) else 0
-        step = torch.arange(L)
-        inside = step < self.length[:, side, None]
-        at = torch.where(inside, self.start[:, side, None] + step, self.start[:, side, None])
-        rows = self.row[:, side, None].expand_as(at)
-        where = inside.to(self.episodes.device)
-        flat = {name: leaf[rows, at] if name not in ("group", "agent", "member") else leaf[self.row[:, side]]
-                for name, leaf in self.episodes.tensors()}
-        for name, leaf in flat.items():
-            if name not in ("group", "agent", "member"):
-                keep = where.reshape(*where.shape, *[1] * (leaf.ndim - 2))
-                flat[name] = torch.where(keep, leaf, torch.zeros((), dtype=leaf.dtype, device=leaf.device))
-        return Episodes.of_tensors(flat)
+        return _cut(self.episodes, self.row[:, side], self.start[:, side], self.length[:, side])
+
+    def distinct(self) -> tuple[Episodes, Int[Tensor, "N 2"]]:
+        """Every fragment once, as episodes [M, L], and which of them the options of each pair are."""
+        T = self.episodes.T
+        if len(self) and int(self.length.min()) == T:  # whole rows: the store itself
+            return self.episodes, self.row
+        keys, index = ((self.row * T + self.start) * (T + 1) + self.length).unique(return_inverse=True)
+        place = keys // (T + 1)
+        return _cut(self.episodes, place // T, place % T, keys % (T + 1)), index
 
     # --- choosing and joining ----------------------------------------------------------------------------
 
@@ -306,10 +303,13 @@ class Preferences:
 
     def save(self, path: str | Path) -> Path:
         """Writes pairs and store to one safetensors file, atomically."""
-        return save_state(path, {
-            "format": _FORMAT, "episodes": dict(self.episodes.tensors()), "annotators": list(self.annotators),
-            "context": self.context, "provenance": dict(self.provenance),
-            "pairs": {name: getattr(self, name) for name in _BY_PAIR}})
+        return save_state(path, {"format": _FORMAT, **self.state_dict()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything as JSON values and tensors."""
+        return {"episodes": dict(self.episodes.tensors()), "annotators": list(self.annotators),
+                "context": self.context, "provenance": dict(self.provenance),
+                "pairs": {name: getattr(self, name) for name in _BY_PAIR}}
 
     @staticmethod
     def load(path: str | Path) -> Preferences:
@@ -321,6 +321,11 @@ class Preferences:
         state = load_state(path)
         if state.get("format") != _FORMAT:
             raise BadInput("path", expected="a file that Preferences.save wrote", received=str(path))
+        return Preferences.of_state(state)
+
+    @staticmethod
+    def of_state(state: Mapping[str, Any]) -> Preferences:
+        """The inverse of `state_dict`."""
         return Preferences(episodes=Episodes.of_tensors(state["episodes"]), annotators=tuple(state["annotators"]),
                            context=state["context"], provenance=state["provenance"], **state["pairs"])
 
@@ -343,6 +348,23 @@ class Annotator(Protocol):
     def __call__(self, pairs: Preferences) -> Preferences:
         """The pairs with this annotator's labels; what it cannot decide stays undecided."""
         ...
+
+
+def _cut(episodes: Episodes, row: Int[Tensor, "M"], start: Int[Tensor, "M"], length: Int[Tensor, "M"]) -> Episodes:
+    """Fragments as episodes [M, L], shorter ones padded with zeros."""
+    step = torch.arange(int(length.max()) if len(length) else 0)
+    inside = step < length.unsqueeze(1)
+    at = torch.where(inside, start.unsqueeze(1) + step, start.unsqueeze(1))
+    rows, where = row.unsqueeze(1).expand_as(at), inside.to(episodes.device)
+    flat = dict[str, Tensor]()
+    for name, leaf in episodes.tensors():
+        if name in ("group", "agent", "member"):
+            flat[name] = leaf[row]
+            continue
+        value = leaf[rows, at]
+        keep = where.reshape(*where.shape, *[1] * (value.ndim - 2))
+        flat[name] = torch.where(keep, value, torch.zeros((), dtype=value.dtype, device=value.device))
+    return Episodes.of_tensors(flat)
 
 
 def _labels(label: Sequence[float | None] | Tensor) -> Float[Tensor, "N"]:

@@ -146,17 +146,26 @@ def _normalised(model: LearnedReward, features: Tensor, pairs: Preferences,
         if learn:
             model.moments.update(flat, mask=mask.reshape(1, -1))
         return model.normalised(flat)[0], first
-    own = torch.zeros(model.G, B, dtype=torch.bool)
-    for side in (0, 1):
-        own[pairs.group, pairs.row[:, side]] = True
+    owner = _owners(pairs, B)
+    even = torch.arange(model.G).repeat_interleave(B // model.G)
+    if owner is not None and torch.equal(owner, even):  # the rows of a group lie together, as many for each
+        own = features.reshape(model.G, -1, D)
+        if learn:
+            model.moments.update(own, mask=mask.reshape(model.G, -1))
+        return model.normalised(own).reshape(B * T, D), first
     if learn:
-        seen = (own.to(mask.device).unsqueeze(-1) & mask).reshape(model.G, B * T)
+        used = torch.zeros(model.G, B, dtype=torch.bool)
+        for side in (0, 1):
+            used[pairs.group, pairs.row[:, side]] = True
+        seen = (used.to(mask.device).unsqueeze(-1) & mask).reshape(model.G, B * T)
         model.moments.update(flat.expand(model.G, -1, -1), mask=seen)
-    owner = own.int().argmax(0)
-    if bool((own.sum(0) <= 1).all()):  # no row serves two groups: each is normalised by the moments of its own
-        shift, scale = model.moments.mean[owner.to(flat.device)], model.moments.scale[owner.to(flat.device)]
-        clip = model.moments.clip
-        out = ((features.double() - shift[:, None]) / scale[:, None]).clamp(-clip, clip).to(features.dtype)
-        return out.reshape(B * T, D), first
     every = model.normalised(flat.expand(model.G, -1, -1)).reshape(model.G * B * T, D)
     return every, first + pairs.group.unsqueeze(1) * (B * T)
+
+
+def _owners(pairs: Preferences, B: int) -> Int[Tensor, "B"] | None:
+    """The one group that each row of the store serves; None where a row serves two or none."""
+    low = torch.full((B,), pairs.group.numel() + 1).scatter_reduce(
+        0, pairs.row.flatten(), pairs.group.repeat_interleave(2), "amin")
+    high = torch.full((B,), -1).scatter_reduce(0, pairs.row.flatten(), pairs.group.repeat_interleave(2), "amax")
+    return low if torch.equal(low, high) else None
