@@ -6,7 +6,8 @@ defined and the hash of that file. Reading it runs no code but the named functio
 file, named after its content, so that a kill at any moment leaves the old reward or the new one.
 
 A Reward of your own takes part by two methods: `spec()` gives JSON, and the classmethod `from_spec(spec)` makes the
-reward from it; `state_dict` and `load_state_dict` carry what it has learnt.
+reward from it (`from_spec(spec, parts)` for a Node of the algebra); `state_dict` and `load_state_dict` carry what it
+has learnt.
 """
 
 from __future__ import annotations
@@ -213,7 +214,7 @@ def _of_class(reward: Reward) -> Spec:
     """A Reward of somebody's own, by its class and what its `spec` says."""
     cls = type(reward)
     describe: Any = getattr(reward, "spec", None)
-    if not callable(describe) or not callable(getattr(cls, "from_spec", None)) or isinstance(reward, Node):
+    if not callable(describe) or not callable(getattr(cls, "from_spec", None)):
         raise Unsupported(f"{reward.name} is a {cls.__name__}, which cannot say how to make it again; give the class a "
                           "method spec() that returns JSON, and a classmethod from_spec(spec)")
     options: Any = describe()
@@ -225,7 +226,8 @@ def _object(spec: Mapping[str, Any], parts: list[Reward], trust: bool) -> Reward
     cls = load_with_consent(spec, trust=trust, what="saved reward").thing
     if not isinstance(cls, type) or not issubclass(cls, Reward) or not hasattr(cls, "from_spec"):
         raise BadInput("saved reward", expected="a class of rewards with from_spec", received=spec["target"])
-    return cast(Any, cls).from_spec(spec["spec"])
+    make = cast(Any, cls).from_spec
+    return make(spec["spec"], parts) if issubclass(cls, Node) else make(spec["spec"])
 
 
 _KINDS: Mapping[type[Reward], _Kind] = {

@@ -10,7 +10,11 @@ import gymnasium
 
 from plaudit.core.errors import BadInput, Unsupported
 from plaudit.tasks.base import Task
+from plaudit.tasks.car_soccer import CarSoccer
 from plaudit.tasks.classic import CLASSIC
+
+NATIVE: Mapping[str, Callable[..., Task]] = {**CLASSIC, "CarSoccer-v0": CarSoccer}
+"""The ids that have a batched class here."""
 
 
 def make(env: Any, *, native: bool = True, **kwargs: Any) -> Task:
@@ -18,7 +22,8 @@ def make(env: Any, *, native: bool = True, **kwargs: Any) -> Task:
 
     Args:
         env: `"CartPole-v1"`, `MyEnv`, `lambda: MyEnv(...)`, a Task, or a Task class.
-        native: use plaudit's batched class where there is one (the five classic control tasks).
+        native: use plaudit's batched class where there is one (the five classic control tasks; car soccer,
+            `CarSoccer-v0`, exists here alone).
         **kwargs: handed to the environment; `horizon=` is the number of steps after which episodes are cut.
 
     Raises:
@@ -38,8 +43,8 @@ def make(env: Any, *, native: bool = True, **kwargs: Any) -> Task:
                        fix="a batch needs several copies: pass the class, or a function that makes it")
     if isinstance(env, type) and issubclass(env, Task):
         return _call("env", env, kwargs)
-    if isinstance(env, str) and native and env in CLASSIC:
-        return _call(env, CLASSIC[env], kwargs)
+    if isinstance(env, str) and (native or env not in CLASSIC) and env in NATIVE:
+        return _call(env, NATIVE[env], kwargs)
     if isinstance(env, str) or callable(env):
         from plaudit.tasks.gym import GymTask
 
@@ -62,6 +67,8 @@ def from_spec(spec: Mapping[str, Any]) -> Task:
     kind = spec.get("kind")
     if kind == "classic" and spec.get("id") in CLASSIC:
         return _call("spec", CLASSIC[spec["id"]], dict(spec.get("kwargs", {})))
+    if kind == "car soccer":
+        return _call("spec", CarSoccer, dict(spec.get("kwargs", {})))
     if kind == "gym" and isinstance(spec.get("id"), str):
         from plaudit.tasks.gym import GymTask
 
@@ -73,8 +80,8 @@ def from_spec(spec: Mapping[str, Any]) -> Task:
     if kind == "target":
         raise Unsupported(f"the task is made by {spec.get('target')!r}, code in a file of the user's; load that "
                           "function yourself (plaudit asks for consent on the command line) and pass it to make()")
-    raise BadInput("spec", expected="a dictionary that Task.spec() gave (kind classic, gym, gridworld or target)",
-                   received=dict(spec))
+    raise BadInput("spec", received=dict(spec), expected="a dictionary that Task.spec() gave (kind classic, car "
+                   "soccer, gym, gridworld or target)")
 
 
 def _call(name: str, cls: Callable[..., Task], kwargs: dict[str, Any]) -> Task:
