@@ -83,6 +83,7 @@ class PopulationMLP:
     def __call__(self, x: Float[Tensor, "P N D"], flat: Float[Tensor, "P W"] | None = None) -> Float[Tensor, "P N O"]:
         """The outputs of all members; `flat` replaces their parameters (target networks)."""
         part = self._standing() if flat is None and not torch.is_grad_enabled() else self.named(flat)
+        x = self.inputs(x, part)
         depth = len(self.sizes) - 1
         for i in range(depth):
             x = torch.baddbmm(part[f"bias_{i}"], x, part[f"weight_{i}"])
@@ -92,6 +93,10 @@ class PopulationMLP:
                 x = self._act(x)
         if self.free_outputs:
             x = torch.cat([x, part["free"].expand(-1, x.shape[1], -1)], -1)
+        return x
+
+    def inputs(self, x: Float[Tensor, "P N D"], part: dict[str, Tensor]) -> Float[Tensor, "P N F"]:
+        """What the first layer reads of x; a subclass may look at parts of it first."""
         return x
 
     def _standing(self) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from tiny_worlds import CopyTheBit, CopyTwoBits, PayPerStep, Quadratic, Repeats
 
 import plaudit
 from plaudit.core.errors import BadInput, Unsupported
-from plaudit.optimize import DQNConfig, PPOConfig, SACConfig, train
+from plaudit.optimize import DQNConfig, SACConfig, train
 
 DQN = {"num_envs": 16, "collect": 4, "rounds": 2, "warmup": 64, "batch": 64, "hidden": (16,), "lr": 0.02,
        "update_ratio": 1 / 12, "target_every": 10}
@@ -126,9 +126,6 @@ def test_wrong_spaces_are_refused_before_any_work():
     class Unbounded(Quadratic):
         action_space = gymnasium.spaces.Box(-float("inf"), float("inf"), (1,))
 
-    class Picture(CopyTheBit):
-        obs_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), dtype="uint8")
-
     with pytest.raises(Unsupported, match="use ppo, or dqn"):
         sac(CopyTheBit())
     with pytest.raises(Unsupported, match="bounds"):
@@ -137,5 +134,3 @@ def test_wrong_spaces_are_refused_before_any_work():
         dqn(Quadratic())
     with pytest.raises(Unsupported, match="one choice"):
         dqn(CopyTwoBits())
-    with pytest.raises(Unsupported, match="image"):
-        train("ppo", Picture(), config=PPOConfig(), progress=False)

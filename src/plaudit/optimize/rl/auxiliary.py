@@ -84,6 +84,7 @@ def features(net: PopulationMLP, x: Float[Tensor, "P N D"], *, layers: int) -> F
         torch.Size([1, 5, 6])
     """
     part = net.named()
+    x = net.inputs(x, part)
     for i in range(layers):
         x = torch.baddbmm(part[f"bias_{i}"], x, part[f"weight_{i}"])
         if net.layer_norm:

@@ -12,10 +12,11 @@ from torch import Tensor
 from plaudit.core.errors import Unsupported
 from plaudit.optimize.rl.learner import Metrics
 from plaudit.optimize.rl.losses import weighted_mean
-from plaudit.optimize.rl.networks import Activation, PopulationMLP
+from plaudit.optimize.rl.networks import Activation
 from plaudit.optimize.rl.optimiser import PerMember, PopulationAdam, per_member
 from plaudit.optimize.rl.replay import Sample
-from plaudit.optimize.rl.spaces import ActionMap
+from plaudit.optimize.rl.spaces import ActionMap, ObsEncoder
+from plaudit.optimize.rl.vision import population_net
 from plaudit.tasks.base import Task
 
 
@@ -23,7 +24,7 @@ class Critics:
     """H critics for each of P members, stacked as one network [P * H], and the targets that follow them.
 
     Args:
-        inputs: The width of an encoded observation.
+        encoder: What encodes observations.
         actions: The entries of a raw action.
         hidden: Widths of the hidden layers.
         count: H.
@@ -32,12 +33,12 @@ class Critics:
         tau: How far the targets move towards the critics in an update.
     """
 
-    def __init__(self, *, inputs: int, actions: int, hidden: Sequence[int], count: int,
+    def __init__(self, *, encoder: ObsEncoder, actions: int, hidden: Sequence[int], count: int,
                  generators: Sequence[torch.Generator], activation: Activation, layer_norm: bool, lr: PerMember,
                  tau: PerMember, device: str | torch.device = "cpu") -> None:
         self.P, self.H = len(generators), count
-        self.net = PopulationMLP((inputs + actions, *hidden, 1), layer_norm=layer_norm, stack=count,
-                                 generators=generators, activation=activation, device=device)
+        self.net = population_net(encoder.pictures, (encoder.size + actions, *hidden, 1), layer_norm=layer_norm,
+                                  stack=count, generators=generators, activation=activation, device=device)
         self.target = self.net.flat.detach().clone()
         """The target critics' parameters."""
         self.lr = per_member("config.critic_lr", lr, self.P, device=device).repeat_interleave(count)

@@ -15,11 +15,12 @@ from plaudit.core.tree import Tree
 from plaudit.optimize.rl.heads import Greedy
 from plaudit.optimize.rl.learner import Actor, Metrics
 from plaudit.optimize.rl.losses import double_dqn_target, huber, weighted_mean
-from plaudit.optimize.rl.networks import Activation, PopulationMLP
+from plaudit.optimize.rl.networks import Activation
 from plaudit.optimize.rl.offpolicy import OffPolicy, OffPolicyConfig
 from plaudit.optimize.rl.optimiser import PerMember, PopulationAdam, per_member
 from plaudit.optimize.rl.relabel import Relabel
 from plaudit.optimize.rl.replay import Sample
+from plaudit.optimize.rl.vision import population_net
 from plaudit.tasks.base import Task
 
 
@@ -85,8 +86,9 @@ class DQN(OffPolicy):
             raise Unsupported(f"dqn makes one choice, and {task.name} takes {task.action_space}; use ppo"
                               + ("" if self.action_map.choices else " or sac"))
         head = Greedy(self.action_map.choices)
-        net = PopulationMLP((self.encoder.size, *config.hidden, head.outputs), generators=self.init_generators,
-                            activation=config.activation, layer_norm=config.layer_norm, device=device)
+        net = population_net(self.encoder.pictures, (self.encoder.size, *config.hidden, head.outputs),
+                             generators=self.init_generators, activation=config.activation,
+                             layer_norm=config.layer_norm, device=device)
         self.actor = Actor(encoder=self.encoder, net=net, head=head, action_map=self.action_map)
         self.target = net.flat.detach().clone()
         """The target network's parameters."""

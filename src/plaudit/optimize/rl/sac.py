@@ -17,11 +17,12 @@ from plaudit.optimize.rl.critics import Critics, require_bounded_box
 from plaudit.optimize.rl.heads import SquashedGaussian
 from plaudit.optimize.rl.learner import Actor, Metrics
 from plaudit.optimize.rl.losses import sac_actor_loss, sac_target, temperature_loss, weighted_mean
-from plaudit.optimize.rl.networks import Activation, PopulationMLP
+from plaudit.optimize.rl.networks import Activation
 from plaudit.optimize.rl.offpolicy import OffPolicy, OffPolicyConfig
 from plaudit.optimize.rl.optimiser import PerMember, PopulationAdam, per_member
 from plaudit.optimize.rl.relabel import Relabel
 from plaudit.optimize.rl.replay import Sample
+from plaudit.optimize.rl.vision import population_net
 from plaudit.tasks.base import Task
 
 
@@ -76,8 +77,8 @@ class SAC(OffPolicy):
         D, K = self.encoder.size, self.action_map.actions
         shared: dict[str, Any] = {"generators": self.init_generators, "activation": config.activation, "device": device}
         head = SquashedGaussian(K)
-        net = PopulationMLP((D, *config.hidden, head.outputs), output_gain=0.01, **shared)
-        self.critics = Critics(inputs=D, actions=K, hidden=config.hidden, count=config.critics,
+        net = population_net(self.encoder.pictures, (D, *config.hidden, head.outputs), output_gain=0.01, **shared)
+        self.critics = Critics(encoder=self.encoder, actions=K, hidden=config.hidden, count=config.critics,
                                layer_norm=config.layer_norm, lr=config.critic_lr, tau=config.tau, **shared)
         self.actor = Actor(encoder=self.encoder, net=net, head=head, action_map=self.action_map)
         self.head = head

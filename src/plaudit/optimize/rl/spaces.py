@@ -16,16 +16,18 @@ from torch.nn import functional as F
 
 from plaudit.core.errors import Unsupported
 from plaudit.core.tree import Tree
-
-_LARGEST_IMAGE = 1024
-"""A `uint8` box of three axes with more entries is an image, which a perceptron would not learn from."""
+from plaudit.optimize.rl.vision import Picture, picture_axes
 
 
 class ObsEncoder:
-    """Flattens nested observations to [B, D] float32: boxes as they are, choices one-hot.
+    """Flattens nested observations to [B, D] float32: boxes as they are, choices one-hot, pictures in [0, 1].
+
+    Attributes:
+        size: D.
+        pictures: The columns that hold pictures (see `picture_axes`), for networks that convolve them.
 
     Raises:
-        Unsupported: for images, text and other spaces without a fixed number of entries.
+        Unsupported: for text and other spaces without a fixed number of entries.
 
     Example:
         >>> space = spaces.Dict({"a": spaces.Discrete(3), "b": spaces.Box(-1, 1, (2,))})
@@ -36,6 +38,7 @@ class ObsEncoder:
     def __init__(self, space: gymnasium.Space[Any]) -> None:
         self.space = space
         self.size = _size(space, "obs")
+        self.pictures = _pictures(space, 0)
 
     def __call__(self, obs: Tree) -> Float[Tensor, "B D"]:
         """[B, ...] to [B, D]."""
@@ -103,11 +106,7 @@ def _choices(space: gymnasium.Space[Any]) -> tuple[list[int], list[int]]:
 
 def _size(space: gymnasium.Space[Any], where: str) -> int:
     if isinstance(space, spaces.Box):
-        n = math.prod(space.shape)
-        if len(space.shape) >= 2 and space.dtype == np.uint8 and n > _LARGEST_IMAGE:
-            raise Unsupported(f"{where} is an image {space.shape}; these learners read vectors. Wrap the environment "
-                              "so that it gives features (or small images of at most 1024 numbers)")
-        return n
+        return math.prod(space.shape)
     if isinstance(space, spaces.Discrete):
         return int(space.n)
     if isinstance(space, spaces.MultiBinary):
@@ -118,6 +117,17 @@ def _size(space: gymnasium.Space[Any], where: str) -> int:
         return sum(_size(part, f"{where}[{key!r}]") for key, part in space.spaces.items())
     raise Unsupported(f"{where} lies in {space}, which has no fixed number of entries; drop it with "
                       "gymnasium.wrappers.FilterObservation or turn it into numbers with TransformObservation")
+
+
+def _pictures(space: gymnasium.Space[Any], start: int) -> list[Picture]:
+    if isinstance(space, spaces.Dict):
+        found: list[Picture] = []
+        for part in space.spaces.values():
+            found += _pictures(part, start)
+            start += _size(part, "obs")
+        return found
+    axes = picture_axes(space)
+    return [] if axes is None else [Picture(start, tuple(space.shape or ()), axes)]
 
 
 def _encode(space: gymnasium.Space[Any], obs: Tree) -> Tensor:
@@ -131,4 +141,8 @@ def _encode(space: gymnasium.Space[Any], obs: Tree) -> Tensor:
         flat, sizes = obs.reshape(obs.shape[0], -1).long(), [int(n) for n in space.nvec.reshape(-1)]
         starts = [int(s) for s in space.start.reshape(-1)]
         return torch.cat([F.one_hot(flat[:, i] - starts[i], n) for i, n in enumerate(sizes)], -1).to(torch.float32)
-    return (obs if obs.ndim == 2 else obs.reshape(obs.shape[0], -1)).to(torch.float32)
+    flat = (obs if obs.ndim == 2 else obs.reshape(obs.shape[0], -1)).to(torch.float32)
+    if picture_axes(space) is None:
+        return flat
+    assert isinstance(space, spaces.Box)
+    return flat / max(1, int(space.high.max()))

@@ -18,11 +18,12 @@ from plaudit.optimize.rl.critics import Critics, require_bounded_box
 from plaudit.optimize.rl.heads import Head
 from plaudit.optimize.rl.learner import Actor, Metrics
 from plaudit.optimize.rl.losses import td3_target, weighted_mean
-from plaudit.optimize.rl.networks import Activation, PopulationMLP
+from plaudit.optimize.rl.networks import Activation
 from plaudit.optimize.rl.offpolicy import OffPolicy, OffPolicyConfig
 from plaudit.optimize.rl.optimiser import MemberNoise, PerMember, PopulationAdam, per_member
 from plaudit.optimize.rl.relabel import Relabel
 from plaudit.optimize.rl.replay import Sample
+from plaudit.optimize.rl.vision import population_net
 from plaudit.tasks.base import Task
 
 
@@ -125,9 +126,10 @@ class TD3(OffPolicy):
         super().__init__(config, task, seeds=seeds, device=device, relabel=relabel)
         require_bounded_box("td3", task, self.action_map)
         head = Deterministic(self.action_map.actions, noise_std=config.explore_noise)
-        net = PopulationMLP((self.encoder.size, *config.hidden, head.outputs), output_gain=0.01,
-                            generators=self.init_generators, activation=config.activation, device=device)
-        self.critics = Critics(inputs=self.encoder.size, actions=head.actions, hidden=config.hidden,
+        net = population_net(self.encoder.pictures, (self.encoder.size, *config.hidden, head.outputs),
+                             output_gain=0.01, generators=self.init_generators, activation=config.activation,
+                             device=device)
+        self.critics = Critics(encoder=self.encoder, actions=head.actions, hidden=config.hidden,
                                count=config.critics, generators=self.init_generators, activation=config.activation,
                                layer_norm=config.layer_norm, lr=config.critic_lr, tau=config.tau, device=device)
         self.actor = Actor(encoder=self.encoder, net=net, head=head, action_map=self.action_map)
