@@ -137,6 +137,17 @@ class ArrayBatch(Batch):
         self._elapsed, self._state, self._last = own["elapsed"], own["state"], own.get("last")
         self._look_ahead()
 
+    # --- compiled loops ------------------------------------------------------------------------------------
+
+    def memory(self) -> tuple[Array, Array, Array, Array, Array]:
+        """State [K, B], elapsed steps, numbers, roots and seeds of the episodes [B]: for loops that step all rows."""
+        self._state = np.ascontiguousarray(self._state)
+        return self._state, self._elapsed, self._episode, self._root, self._seed
+
+    def moved(self, action: Tensor) -> None:
+        """Says what the last action [B, ...] of such a loop was."""
+        self._last = self._actions(action)
+
     # --- internals -----------------------------------------------------------------------------------------
 
     def _begin(self, rows: Array) -> Array:

@@ -77,10 +77,13 @@ class Collector:
             if self.scorer.streaming:
                 self.scorer.stream(self._episodes([self.obs], [action], [step]))
             self.obs = step.obs
-        self.steps += T
-        episodes = self._episodes(seen, actions, steps)
-        rollout = Rollout(episodes=episodes, score=self.scorer.score(episodes),
-                          extras={k: torch.stack([e[k] for e in extras], 1) for k in extras[0]})
+        return self.record(self._episodes(seen, actions, steps),
+                           {k: torch.stack([e[k] for e in extras], 1) for k in extras[0]})
+
+    def record(self, episodes: Episodes, extras: Mapping[str, Tensor]) -> Rollout:
+        """Scores steps that all rows have made and shows them to the hooks; `obs` and the batch are past them."""
+        self.steps += episodes.T
+        rollout = Rollout(episodes=episodes, score=self.scorer.score(episodes), extras=extras)
         for hook in self.on_rollout:
             hook(rollout)
         return rollout

@@ -1,18 +1,17 @@
 """PPO's arithmetic in compiled loops: one member at a time, so that its minibatch stays in the core's cache.
 
 Letters as everywhere (P members, M steps, D features, K actions, O outputs), m steps of one minibatch. The dtype is
-that of the arrays. Everything that one entry point calls stands in this file, because the cache of compiled code
-looks at the date of one file only. Needs Numba; imported by `fused` alone.
+that of the arrays. Needs Numba; imported by `fused` alone, when it is used.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
+
+from plaudit.core.compiled import compiled
 
 TANH, RELU, EXACT_TANH, LINEAR = 0, 1, 2, 3
 """Activations; `EXACT_TANH` is the library's, slower, to measure the other against."""
@@ -31,19 +30,7 @@ _B0, _B2, _B4 = _F(4.89352518554385e-03), _F(2.26843463243900e-03), _F(1.1853470
 _B6 = _F(1.19825839466702e-06)
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`numba.njit`, kept on disk where a folder for that can be written.
-
-    NaN stays NaN (no `nnan`): a run that diverges must show it.
-    """
-    options = {"fastmath": {"contract", "reassoc", "nsz"}, "error_model": "numpy", "nogil": True}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither beside this file nor in the user's cache folder
-        return numba.njit(**options)(function)
-
-
-@compiled
+@compiled(inner=True)
 def _tanh(x):
     """A quotient of polynomials (that of the Eigen library), a few units in the last place of float32 off."""
     x = _LIMIT if x > _LIMIT else x
@@ -53,7 +40,7 @@ def _tanh(x):
     return over / (((_B6 * s + _B4) * s + _B2) * s + _B0)
 
 
-@compiled
+@compiled(inner=True)
 def _activate(h, bias, kind):
     m, n = h.shape
     if kind == TANH:
@@ -75,7 +62,7 @@ def _activate(h, bias, kind):
                 h[i, j] += bias[j]
 
 
-@compiled
+@compiled(inner=True)
 def forward(weights, sizes, kind, x, hidden):
     """The outputs [m, O]; `hidden` keeps the outputs of all layers one after the other."""
     m, depth = x.shape[0], len(sizes) - 1
@@ -89,7 +76,7 @@ def forward(weights, sizes, kind, x, hidden):
     return h
 
 
-@compiled
+@compiled(inner=True)
 def backward(weights, grad, sizes, kind, x, hidden, delta, scratch):
     """Fills `grad` from the gradient [m, O] at the outputs; `scratch` holds two layers."""
     m, depth = x.shape[0], len(sizes) - 1
@@ -118,7 +105,7 @@ def backward(weights, grad, sizes, kind, x, hidden, delta, scratch):
             d = below
 
 
-@compiled
+@compiled(inner=True)
 def _times_slope(d, h, kind):
     m, n = d.shape
     if kind == RELU:
@@ -131,7 +118,7 @@ def _times_slope(d, h, kind):
                 d[i, j] *= _ONE - h[i, j] * h[i, j]
 
 
-@compiled
+@compiled(inner=True)
 def _standardise(advantage, weight):
     """Zero mean and unit deviation among the steps with weight, in place (`losses.normalise_advantage`)."""
     total, mean = 0.0, 0.0
@@ -149,7 +136,7 @@ def _standardise(advantage, weight):
         advantage[i] *= scale
 
 
-@compiled
+@compiled(inner=True)
 def _categorical(out, raw, choices, delta):
     """log pi(raw) and the entropy of one step; leaves log p in `out`, p in `delta`."""
     log_prob, entropy, first = 0.0, 0.0, 0
@@ -172,7 +159,7 @@ def _categorical(out, raw, choices, delta):
     return log_prob, entropy
 
 
-@compiled
+@compiled(inner=True)
 def _categorical_delta(out, raw, choices, delta, towards, bonus):
     """The gradient at the logits: `towards` of log pi(raw), `bonus` of minus the entropy."""
     first = 0
@@ -187,7 +174,7 @@ def _categorical_delta(out, raw, choices, delta, towards, bonus):
         first += n
 
 
-@compiled
+@compiled(inner=True)
 def _gaussian(mean, log_std, raw):
     log_prob, entropy = 0.0, 0.0
     for k in range(len(raw)):
@@ -197,7 +184,7 @@ def _gaussian(mean, log_std, raw):
     return log_prob, entropy
 
 
-@compiled
+@compiled(inner=True)
 def _gaussian_delta(mean, log_std, raw, delta, free_grad, towards, bonus):
     for k in range(len(raw)):
         inverse = math.exp(-log_std[k])
@@ -206,7 +193,24 @@ def _gaussian_delta(mean, log_std, raw, delta, free_grad, towards, bonus):
         free_grad[k] += towards * (z * z - 1) - bonus
 
 
-@compiled
+@compiled(inner=True)
+def log_prob_of(head, choices, out, raw):
+    """log pi(raw) of one step from all outputs of its policy."""
+    if head != CATEGORICAL:
+        return _gaussian(out[:len(raw)], out[len(raw):], raw)[0]
+    log_prob, first = 0.0, 0
+    for k in range(len(choices)):
+        top, total = out[first], 0.0
+        for j in range(first + 1, first + choices[k]):
+            top = out[j] if out[j] > top else top
+        for j in range(first, first + choices[k]):
+            total += math.exp(out[j] - top)
+        log_prob += out[first + int(raw[k])] - top - math.log(total)
+        first += choices[k]
+    return log_prob
+
+
+@compiled(inner=True)
 def policy_part(head, choices, out, free, free_grad, raw, old, advantage, weight, delta, clip, entropy_coef, numbers):
     """The clipped surrogate and the entropy bonus of a minibatch: `delta`, `free_grad` and four of the numbers."""
     m = len(old)
@@ -239,7 +243,7 @@ def policy_part(head, choices, out, free, free_grad, raw, old, advantage, weight
     numbers[0], numbers[2], numbers[3], numbers[4] = loss, bonus, kl, clipped
 
 
-@compiled
+@compiled(inner=True)
 def value_part(value, target, old, weight, delta, limit, coef):
     """The squared error of the values (clipped where limit >= 0): fills `delta`, gives the mean error."""
     m = len(target)
@@ -262,7 +266,7 @@ def value_part(value, target, old, weight, delta, limit, coef):
     return error / total
 
 
-@compiled
+@compiled(inner=True)
 def adam(weights, grad, mean, square, factor, step, root, fresh, keep, fresh_square, eps):
     """One step of Adam (`core.stacked_adam`), the gradient times `factor`; `keep` is 1 - `fresh_square`."""
     for i in range(len(weights)):
@@ -272,7 +276,7 @@ def adam(weights, grad, mean, square, factor, step, root, fresh, keep, fresh_squ
         weights[i] -= mean[i] / (np.sqrt(square[i]) / root + eps) * step
 
 
-@compiled
+@compiled(inner=True)
 def minibatch(x, raw, old, advantage, target, value, weight, net, critic, net_sizes, critic_sizes, kind, head, choices,
               clip, entropy_coef, value_coef, value_limit, net_grad, critic_grad, hidden, scratch, deltas, numbers):
     """Gradients of both networks for one minibatch, and what is measured of it."""
