@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from plaudit.auditing.check import Check, checks
 from plaudit.auditing.context import AuditContext
+from plaudit.auditing.effort import affordable, budget_of, effort_kind
 from plaudit.auditing.finding import Finding, Skipped, rank
 from plaudit.auditing.given import load_given
 from plaudit.auditing.intent import Intent, check_intent, find_intent, parse_intent
@@ -63,9 +64,10 @@ Listener = Callable[[Event], None]
 def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Environment | None = None,
           env_kwargs: Mapping[str, Any] | None = None, intent: str | Intent | Reward | Callable[..., Any] | None = None,
           reference: str | Reward | Callable[..., Any] | None = None, episodes: str | Path | None = None,
-          policy: str | Path | None = None, seconds: float = 60.0, steps: int | None = None, seed: int = 0,
-          discount: float = 0.99, trust: bool = False, time_limit_s: float | None = 10.0,
-          only: Sequence[str] | None = None, listen: Listener | None = None) -> AuditReport:
+          policy: str | Path | None = None, effort: float = 1.0, seconds: float | None = None,
+          steps: int | None = None, seed: int = 0, discount: float = 0.99, trust: bool = False,
+          time_limit_s: float | None = 10.0, only: Sequence[str] | None = None, repair: bool = True,
+          listen: Listener | None = None) -> AuditReport:
     """Audits a reward by optimising it.
 
     Args:
@@ -78,13 +80,16 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
         reference: A reward to measure distances to, or `env`.
         episodes: A file of logged episodes (`Episodes.save`) to look at as well.
         policy: A trained policy to look at as well (plaudit's folder, or stable-baselines3's zip with `trust`).
-        seconds: About how long to search; turned into steps once, and recorded.
-        steps: Environment steps to search, instead of seconds: the same steps and seed give the same report.
+        effort: How hard to look, in multiples of the default: a number of steps for the kind of task, the same on
+            every machine. What each effort finds is measured (`plaudit audit-record`).
+        seconds: About how long to search, instead; turned into steps once, and recorded.
+        steps: Environment steps to search, instead: the same steps and seed give the same report.
         seed: The root of all randomness.
         discount: In [0, 1): the learner's.
         trust: Whether files that can run code (a zip of stable-baselines3 unpickles) may be read.
         time_limit_s: Wall-clock limit of one call of a plain reward function.
         only: Names of the checks to run; all by default.
+        repair: Whether to propose a repair of the worst finding and to audit it again.
         listen: Called with every `Event`.
 
     Returns:
@@ -103,7 +108,6 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
     """
     began, tell = time.perf_counter(), listen or (lambda event: None)
     wanted = _chosen(only)
-    budget = Budget.of(steps) if steps is not None else Budget.of(seconds=_positive("seconds", seconds))
     if not 0 <= discount < 1:
         raise BadInput("discount", expected="a number in [0, 1)", received=discount)
     if time_limit_s is not None:
@@ -111,14 +115,17 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
     aim = _read_intent(intent)
     ideal = None if reference is None else _read_reward("reference", reference)
     subject = recognise(target, env=env, env_kwargs=env_kwargs, time_limit_s=time_limit_s, trust=trust)
-    config = {"seconds": None if steps is not None else seconds, "discount": discount, "time_limit_s": time_limit_s,
+    budget = budget_of(subject.task, subject.reward.needs, effort=effort, seconds=seconds, steps=steps)
+    config = {"seconds": seconds, "discount": discount, "time_limit_s": time_limit_s,
               "only": None if only is None else [c.name for c in wanted]}
     context = AuditContext(task=subject.task, reward=subject.reward, intent=aim or find_intent(_glance(subject.task)),
                            reference=ideal, budget=budget, seed=seed, discount=discount)
     tell(Event(kind="recognised", text=_recognised(subject, context.intent),
                checks=[*_searches(wanted), *(c.name for c in wanted)]))
-    run = _Run(context, subject, tell, config, began)
+    run = _Run(context, subject, tell, config, began, repair=repair)
     _look(context, tell)
+    if seconds is None and steps is None:
+        _cut(context, tell)
     context.given = load_given(subject.task, episodes=episodes, policy=policy, seed=seed, trust=trust,
                                like=context.random)
     if context.given:
@@ -135,7 +142,9 @@ def _glance(task: Task) -> Episodes:
 
 def _look(context: AuditContext, tell: Listener) -> None:
     """Refuses what random behaviour shows to be hopeless, before any search."""
+    began = time.perf_counter()
     score = context.reward.score(context.random)
+    context.memo["seconds a step"] = (time.perf_counter() - began) / max(1, int(context.random.mask.sum()))
     if not bool(score.known[context.random.mask].any()):
         raise BadInput("reward", expected="numbers", received=f"none on {context.random.B} episodes of random actions: "
                        + "; ".join(score.why))
@@ -155,6 +164,18 @@ def _look(context: AuditContext, tell: Listener) -> None:
         check_intent(context.intent, context.random)
 
 
+def _cut(context: AuditContext, tell: Listener) -> None:
+    """The default effort is steps, whatever they cost; where an environment is very slow it is cut, and says so."""
+    planned = context.budget.steps
+    assert planned is not None
+    if effort_kind(context.task, context.reward.needs).startswith("dear"):
+        steps = affordable(planned, context.memo["seconds a step"])
+        if steps < planned:
+            context.budget = Budget.of(steps)
+            tell(Event(kind="note", text=f"a step of this environment takes {1e3 * context.memo['seconds a step']:.3g} "
+                       f"ms: {steps:,} steps of search instead of {planned:,}; --steps {planned} does them all"))
+
+
 def _searches(wanted: Sequence[Check]) -> tuple[str, ...]:
     return SEARCHES if any(check.name in SEARCHING for check in wanted) else ()
 
@@ -163,8 +184,9 @@ class _Run:
     """The checks of one audit, in order, with what they found."""
 
     def __init__(self, context: AuditContext, subject: Subject, tell: Listener, config: Mapping[str, Any],
-                 began: float) -> None:
+                 began: float, *, repair: bool) -> None:
         self.context, self.subject, self.tell, self.config, self.began = context, subject, tell, config, began
+        self.repair = repair
         self.wanted: Sequence[Check] = ()
         self.findings: list[Finding] = []
         self.results: list[CheckResult] = []
@@ -176,7 +198,8 @@ class _Run:
             self._search()
             for check in wanted:
                 self._one(check)
-            self._repair()
+            if self.repair:
+                self._repair()
         except KeyboardInterrupt:
             return True
         return False

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from plaudit.auditing.intent import Intent
 from plaudit.core.episodes import Episodes
+from plaudit.core.errors import PlauditError
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.behaviours import Behaviour, Budget, Found
@@ -82,16 +83,23 @@ class AuditContext:
             return None
         return write_out(reward=reward, discount=self.discount)
 
+    def _process(self, reward: Reward) -> TabularMDP | None:
+        """The exact process, where it has one without unknown steps."""
+        try:
+            return self.tabulate(reward)
+        except PlauditError:
+            return None
+
     def search(self, reward: Reward, *, share: str, plan_for: Reward | None = None) -> Found:
         """The behaviours that optimising `reward` finds with a share of the budget.
 
         `plan_for` is the reward that exact planning pursues on tabular tasks, where it is another one.
         """
         found = maximise(reward, self.task, self._part(share), seed=self.seed, discount=self.discount,
-                         episodes=self.episodes_each, tabular=self.tabulate(plan_for or reward),
+                         episodes=self.episodes_each, tabular=self._process(plan_for or reward),
                          on_progress=lambda done, text: self.progress(done, f"searching the {share}: {text}"))
         if self.budget.steps is None and found.budget.steps is not None:
-            self.budget = replace(found.budget, steps=round(found.budget.steps / SHARES[share]))
+            self.budget = Budget.of(round(found.budget.steps / SHARES[share]))
         self.spent[share] = self.spent.get(share, 0) + found.steps
         return found
 

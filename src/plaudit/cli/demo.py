@@ -7,6 +7,7 @@ from pathlib import Path
 
 from plaudit.auditing.report.folders import check_folder, next_folder
 from plaudit.cli.audit import run_and_report
+from plaudit.cli.gate import Gate
 
 REWARD = "plaudit.auditing.flaws.boat_race:reward"
 
@@ -18,8 +19,8 @@ class DemoArgs:
     Example: plaudit demo --budget 30
     """
 
-    budget: float = 40.0
-    """About how many seconds to search."""
+    budget: float | None = None
+    """About how many seconds to search; the default effort of an audit where it is not given."""
     seed: int = 0
     """The root of all randomness."""
     out: Path | None = None
@@ -37,4 +38,4 @@ def demo(args: DemoArgs) -> int:
     flaw = boat_race.farmed_checkpoints()
     return run_and_report(lambda listen: audit(REWARD, env=flaw.task(), intent=flaw.intent(),
                                                seconds=args.budget, seed=args.seed, listen=listen),
-                          out=args.out, fail_on="never", patience_s=120.0)
+                          out=args.out, gate=Gate(fail_on="never"), patience_s=120.0)

@@ -95,11 +95,12 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
     begun = time.perf_counter()
     say = on_progress or (lambda done, text: None)
     say(0.0, "timing the task")
-    budget, measured = in_steps(budget, task, reward, names=names, horizon=cut, seed=seed, discount=discount)
+    kind = kind_of(task, planned="planned" in names)
+    budget, measured = in_steps(budget, task, reward, names=names, horizon=cut, seed=seed, kind=kind)
     assert budget.steps is not None and budget.rl_cost is not None
     arena = Arena(task, reward, steps=budget.steps, horizon=cut, seeds=Seeds(seed).child("maximise"),
                   batch_cost=budget.batch_cost)
-    plan = divide(budget.steps, names, kind=kind_of(task), rl_cost=budget.rl_cost)
+    plan = divide(budget.steps, names, kind=kind, rl_cost=budget.rl_cost)
     arena.horizon = _affordable_horizon(plan["evaluate"], min(episodes, _FEWEST_EPISODES), cut)
     search = _Search(arena, plan, names, left_out, discount=discount, tabular=tabular, say=say)
     try:
@@ -110,8 +111,8 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
     say(1.0, "done")
     config: dict[str, Any] = {
         "task": task.name, "reward": reward.name, "seed": seed, "discount": discount, "episodes": each,
-        "episode_seeds": arena.episode_seeds(each, "evaluate"), "horizon": arena.horizon, "kind": kind_of(task),
-        "shares": SHARES[kind_of(task)], "planned_steps": plan, "left_out": left_out, "measured": measured,
+        "episode_seeds": arena.episode_seeds(each, "evaluate"), "horizon": arena.horizon, "kind": kind,
+        "shares": SHARES[kind], "planned_steps": plan, "left_out": left_out, "measured": measured,
         "candidates": len(search.candidates), "seconds": round(time.perf_counter() - begun, 2)}
     return Found(behaviours=behaviours, reward=reward, steps=arena.spent, plan=search.spent, budget=budget,
                  config=config)
@@ -126,7 +127,8 @@ def measure(reward: Reward, task: Task, seconds: float, *, seed: int = 0, discou
     """
     names, _ = chosen(reward.needs, optimisers, tabular=tabular)
     cut = min(task.horizon, _LONGEST if horizon is None else horizon)
-    return in_steps(Budget.of(seconds=seconds), task, reward, names=names, horizon=cut, seed=seed, discount=discount)[0]
+    kind = kind_of(task, planned="planned" in names)
+    return in_steps(Budget.of(seconds=seconds), task, reward, names=names, horizon=cut, seed=seed, kind=kind)[0]
 
 
 class _Search:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +17,6 @@ from plaudit.optimize.rl.learner import Actor
 from plaudit.optimize.rl.ppo import PPOConfig
 from plaudit.optimize.rl.train import train
 from plaudit.optimize.rl.trained import LearnedPolicy
-from plaudit.tasks.base import Task
 
 _STAGES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 """Shares of the run after which the policies are kept."""
@@ -114,11 +112,11 @@ def _candidates(arena: Arena, stages: _Stages, members: list[Taste], before: int
     found: list[Candidate] = []
     for n, (steps, actors, scores) in enumerate(stages.kept):
         final = n == len(stages.kept) - 1
-        for m in range(P):
+        for m in range(P) if final else (best,):
             name = (f"PPO, discount {members[m].discount:.4g}, entropy {members[m].entropy:g}, member {m}, "
                     f"at {P * steps:,} steps")
             found.append(Candidate(name=name, origin="ppo", policy=LearnedPolicy(actors[m]), effort=before + P * steps,
-                                   score=scores[m], keep=m == best or final))
+                                   score=scores[m], keep=True))
     _, actors, scores = stages.kept[-1]
     sampled = LearnedPolicy(actors[best], deterministic=False, seed=seed)
     return [*found, replace(found[-P + best], name=found[-P + best].name + ", sampled", policy=sampled)]
@@ -133,31 +131,6 @@ class _Tell(Callback):
     def on_update(self, metrics: dict[str, Tensor], trainer: Any) -> bool | None:
         self.progress(trainer.progress)
         return False
-
-
-class _Clock(Callback):
-    """When each update ended."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def on_update(self, metrics: dict[str, Tensor], trainer: Any) -> bool | None:
-        self.times.append(time.perf_counter())
-        return False
-
-
-def seconds_per_step(task: Task, reward: Reward, *, discount: float, cheap: bool) -> tuple[float, int]:
-    """Measured wall time of a step of one member, updates included, and the steps that the measurement made.
-
-    The first update is left out: it only measures observations.
-    """
-    members, updates = tastes(discount, cheap=cheap), 4 if cheap else 2
-    config = config_for(members, cheap=cheap)
-    size, clock = config.num_envs * config.rollout, _Clock()
-    train("ppo", task, reward=_own_copy(reward), population=len(members), steps=updates * size, seed=0, progress=False,
-          config=config, callbacks=[clock])
-    seconds = (clock.times[-1] - clock.times[0]) / ((len(clock.times) - 1) * size * len(members))
-    return seconds, updates * size * len(members)
 
 
 def _own_copy(reward: Reward) -> Reward:

@@ -6,19 +6,17 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import gymnasium
 import torch
 
-from plaudit.core.errors import BadInput, PlauditError
+from plaudit.core.errors import BadInput
 from plaudit.core.needs import Needs
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.behaviours import Budget
 from plaudit.optimize.evolve.families import Network
 from plaudit.optimize.hunting.arena import Arena, Purse
-from plaudit.optimize.hunting.learnt import seconds_per_step
 from plaudit.optimize.hunting.simple import hunt_random
 from plaudit.tasks.arrays import ArrayTask
 from plaudit.tasks.base import Task
@@ -34,18 +32,26 @@ SHARES = {
     "cheap":         {"random": 0.01, "scripted": 0.04, "ppo": 0.45, "cem": 0.25, "qd": 0.15, "evaluate": 0.10},
     "dear, choices": {"random": 0.02, "scripted": 0.06, "ppo": 0.42, "cem": 0.22, "qd": 0.08, "evaluate": 0.20},
     "dear, numbers": {"random": 0.02, "scripted": 0.06, "ppo": 0.16, "cem": 0.46, "qd": 0.08, "evaluate": 0.22},
+    "planned":       {"random": 0.02, "scripted": 0.18, "ppo": 0.20, "cem": 0.15, "qd": 0.15, "evaluate": 0.30},
 }
-"""Shares of the time. Cheap tasks are batched array code, dear ones step one environment after the other."""
+"""Shares of the time. Cheap tasks are batched array code, dear ones step one environment after the other; where exact
+planning answers, the searches only cross-check it."""
 
-RL_COST = {"cheap": 20.0, "dear, choices": 2.0, "dear, numbers": 2.0}
-"""What a step of PPO costs in plain steps where it was not measured."""
+RL_COST = {"cheap": 100.0, "dear, choices": 2.0, "dear, numbers": 2.0, "planned": 100.0}
+"""What a step of PPO costs in plain steps: typical figures, the same on every machine."""
+BATCH_COST = {"cheap": 500, "dear, choices": 0, "dear, numbers": 0, "planned": 500}
+"""What a step of a batch costs beyond its rows, in plain steps: typical figures too."""
+_BATCHES = 6000
+"""A small budget charges less for a batch, so that it pays for at least so many steps of one."""
+USUAL_STEPS = {"cheap": 4_000_000, "dear, choices": 120_000, "dear, numbers": 120_000, "planned": 1_200_000}
+"""The default effort of an audit: all its searches together take some 3 to 30 seconds of one core."""
 
 _SAFETY = 0.9
 """The share of the seconds that is planned for; the rest is for what no step pays (set-up, choosing, merging)."""
 
 
-def kind_of(task: Task) -> str:
-    """The row of the table.
+def kind_of(task: Task, *, planned: bool = False) -> str:
+    """The row of the table; `planned` where the decision process is written out, so that a plan needs no search.
 
     Example:
         >>> from plaudit.tasks.classic import CartPole
@@ -53,7 +59,7 @@ def kind_of(task: Task) -> str:
         'cheap'
     """
     if isinstance(task, ArrayTask):
-        return "cheap"
+        return "planned" if planned else "cheap"
     return "dear, numbers" if isinstance(task.action_space, gymnasium.spaces.Box) else "dear, choices"
 
 
@@ -95,51 +101,51 @@ def divide(steps: int, names: Sequence[str], *, kind: str, rl_cost: float) -> di
     return {n: math.floor(steps * w / total) for n, w in weight.items()}
 
 
+def typical(steps: int, kind: str, *, rl_cost: float | None = None, batch_cost: int | None = None) -> Budget:
+    """A budget of steps with the typical figures of its kind.
+
+    Example:
+        >>> typical(30_000, "cheap").batch_cost, typical(4_000_000, "cheap").batch_cost
+        (5, 500)
+    """
+    return Budget(steps=steps, rl_cost=rl_cost or RL_COST[kind],
+                  batch_cost=batch_cost or min(BATCH_COST[kind], steps // _BATCHES))
+
+
 def in_steps(budget: Budget, task: Task, reward: Reward, *, names: Sequence[str], horizon: int, seed: int,
-             discount: float) -> tuple[Budget, dict[str, float]]:
-    """The budget in steps, and what was measured (nothing where it was given in steps)."""
-    probe = Arena(task, reward, steps=10**12, horizon=horizon, seeds=Seeds(seed).child("probe"))
-    kind = kind_of(task)
+             kind: str) -> tuple[Budget, dict[str, float]]:
+    """The budget in steps, and what was measured (nothing where it was given in steps).
+
+    Only one number is measured, the seconds of a plain step; what learning and batches cost beside it are the typical
+    figures, so that the same number of steps is the same search on every machine.
+    """
     if budget.steps is not None:
-        return replace(budget, rl_cost=budget.rl_cost or RL_COST[kind]), {}
+        return typical(budget.steps, kind, rl_cost=budget.rl_cost, batch_cost=budget.batch_cost), {}
     assert budget.seconds is not None
     begun = time.perf_counter()
+    probe = Arena(task, reward, steps=10**12, horizon=horizon, seeds=Seeds(seed).child("probe"))
     try:
-        plain, batch_cost = _plain_seconds(probe)
+        plain = _plain_seconds(probe, BATCH_COST[kind])
     finally:
         probe.close()
-    rl_cost, learnt = budget.rl_cost or RL_COST[kind], 0
-    if "ppo" in names and budget.rl_cost is None:
-        try:
-            learning, learnt = seconds_per_step(task, reward, discount=discount, cheap=probe.cheap)
-            rl_cost = learning / plain
-        except PlauditError as error:
-            log.info("PPO could not be timed; the search will say why: %s", error)
-    rl_cost = float(f"{max(1.0, rl_cost):.2g}")
     spent = time.perf_counter() - begun
     seconds = max(0.2 * budget.seconds, _SAFETY * budget.seconds - spent)
+    rl_cost = budget.rl_cost or RL_COST[kind]
     table = {n: s for n, s in SHARES[kind].items() if n in names or n == "evaluate"}
     weight = sum(s / (rl_cost if n == "ppo" else 1.0) for n, s in table.items()) / sum(table.values())
-    steps = int(float(f"{seconds / plain * weight:.2g}"))
-    return Budget(steps=max(1, steps), rl_cost=rl_cost, batch_cost=batch_cost), {
-        "asked_s": budget.seconds, "probe_s": round(spent, 3), "plain_step_s": plain, "rl_cost": rl_cost,
-        "batch_cost": batch_cost, "probe_steps": probe.spent + learnt}
+    steps = max(1, int(float(f"{seconds / plain * weight:.2g}")))
+    return typical(steps, kind, rl_cost=rl_cost), {"asked_s": budget.seconds, "probe_s": round(spent, 3),
+                                                   "plain_step_s": plain, "probe_steps": probe.spent}
 
 
-def _plain_seconds(arena: Arena) -> tuple[float, int]:
-    """Wall time of a plain step, scored by the reward, and what a step of a batch costs beyond its rows.
-
-    Two sizes of a batch are timed for cheap tasks: the line through them has a slope (a row) and a start (a batch).
-    """
+def _plain_seconds(arena: Arena, batch_cost: int) -> float:
+    """Wall time of a plain step, scored by the reward; a step of a batch counts as its rows and `batch_cost` more."""
     horizon = min(arena.horizon, 200 if arena.cheap else 100)
     hunt_random(arena, Purse(arena, 64 * horizon))
     if not arena.cheap:
-        return min(_dear_seconds(arena, 8, horizon, n) for n in range(2)), 0
-    few, many = 64, 512
-    t_few, t_many = (min(s / T for s, T, _ in (_batch_seconds(arena, rows, horizon, n) for n in range(5)))
-                     for rows in (few, many))
-    row = max(t_many - t_few, 0.05 * t_many) / (many - few)
-    return row, int(float(f"{max(0.0, t_few / row - few):.2g}"))
+        return min(_dear_seconds(arena, 8, horizon, n) for n in range(2))
+    rows = 256
+    return min(s / T for s, T, _ in (_batch_seconds(arena, rows, horizon, n) for n in range(5))) / (rows + batch_cost)
 
 
 def _dear_seconds(arena: Arena, rows: int, horizon: int, n: int) -> float:
