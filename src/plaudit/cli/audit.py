@@ -15,6 +15,7 @@ import tyro
 
 from plaudit.auditing.checks import BUILT_IN
 from plaudit.auditing.report.folders import check_folder, next_folder
+from plaudit.cli.gate import Gate
 from plaudit.core.errors import BadInput, PlauditError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class AuditArgs:
 
     A reward of your own:  plaudit audit rewards.py:speed --env Hopper-v5 --intent info:x_position
 
-    An environment:        plaudit audit env.py:Boat --intent info:is_success --budget 120
+    An environment:        plaudit audit env.py:Boat --intent info:is_success --effort 5
     """
 
     target: Annotated[tyro.conf.Positional[str], _takes("TARGET", default="")]
@@ -53,10 +54,12 @@ class AuditArgs:
     """Logged episodes to look at as well: a file of Episodes.save, or the id of a Minari data set."""
     policy: Annotated[Path | None, _takes("FILE", default="")] = None
     """A trained policy to look at as well: a folder of plaudit optimize, or a stable-baselines3 zip (needs --trust)."""
-    budget: Annotated[float, _takes("SECONDS")] = 60.0
-    """About how long to search; turned into steps once, and recorded."""
+    effort: Annotated[float, _takes("X")] = 1.0
+    """How hard to look, in multiples of the default, which is a number of steps: half a minute or less."""
+    budget: Annotated[float | None, _takes("SECONDS", default="")] = None
+    """About how long to search, instead of --effort; turned into steps once, and recorded."""
     steps: Annotated[int | None, _takes("N", default="")] = None
-    """Environment steps to search, instead of --budget: the same steps and seed give the same report."""
+    """Environment steps to search, instead of --effort: the same steps and seed give the same report."""
     seed: Annotated[int, _takes("N")] = 0
     """The root of all randomness."""
     discount: Annotated[float, _takes("G")] = 0.99
@@ -64,7 +67,22 @@ class AuditArgs:
     out: Annotated[Path | None, _takes("DIR", default="")] = None
     """Where the report goes; a new numbered folder under audits/ by default."""
     fail_on: Annotated[Literal["low", "medium", "high", "never"], _takes("low|medium|high|never")] = "high"
-    """The severity from which the exit code is 1."""
+    """The severity from which the exit code is 1; accepted findings do not count."""
+    baseline: Annotated[Path | None, _takes("FILE", default="")] = None
+    """Accepted findings, each with a reason: they are shown, and fail nothing."""
+    write_baseline: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Accept what is found: writes it to --baseline (plaudit-baseline.json) with --reason."""
+    reason: Annotated[str | None, _takes("TEXT", default="")] = None
+    """Why the findings are accepted; needed by --write-baseline."""
+    expires: Annotated[str | None, _takes("YYYY-MM-DD", default="")] = None
+    """The last day on which they are."""
+    diff: Annotated[Path | None, _takes("OLD/report.json", default="")] = None
+    """An earlier report: says what is new, gone or changed since."""
+    fail_on_new: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Beside --diff: only findings that are new, or worse than they were, make the exit code 1."""
+    format: Annotated[Literal["auto", "text", "github"], _takes("auto|text|github")] = "auto"
+    """github prints a workflow command for each finding, so that it stands in the pull request; auto does so where
+    GITHUB_ACTIONS is set."""
     only: Annotated[tuple[str, ...] | None, _takes("CHECK ...", default="")] = None
     """The checks to run, such as --only contract exploit; all by default."""
     time_limit: Annotated[float, _takes("SECONDS")] = 10.0
@@ -80,13 +98,17 @@ def audit(args: AuditArgs) -> int:
     print(first_words(args), flush=True)  # before the heavy imports, which take seconds on a busy machine
     kwargs = _json(args.env_kwargs)
     check_folder(args.out or next_folder())
+    gate = Gate.read(fail_on=args.fail_on, baseline=args.baseline, write_baseline=args.write_baseline,
+                     reason=args.reason, expires=args.expires, diff=args.diff, fail_on_new=args.fail_on_new,
+                     format=args.format)
     from plaudit.auditing.audit import audit as run
 
     return run_and_report(lambda listen: run(
         args.target, env=args.env, env_kwargs=kwargs, intent=args.intent, reference=args.reference,
-        episodes=args.episodes, policy=args.policy, seconds=args.budget, steps=args.steps, seed=args.seed,
-        discount=args.discount, trust=args.trust, only=args.only, time_limit_s=args.time_limit, listen=listen),
-        out=args.out, fail_on=args.fail_on, patience_s=args.patience)
+        episodes=args.episodes, policy=args.policy, effort=args.effort, seconds=args.budget, steps=args.steps,
+        seed=args.seed, discount=args.discount, trust=args.trust, only=args.only, time_limit_s=args.time_limit,
+        listen=listen),
+        out=args.out, gate=gate, patience_s=args.patience)
 
 
 def first_words(args: AuditArgs) -> str:
@@ -118,17 +140,17 @@ def _definitions(path: Path) -> list[ast.FunctionDef | ast.ClassDef]:
     return [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
 
 
-def run_and_report(run: Any, *, out: Path | None, fail_on: str, patience_s: float) -> int:
+def run_and_report(run: Any, *, out: Path | None, gate: Gate, patience_s: float) -> int:
     """Runs `run(listen)`, shows it, and writes its report whatever happens; returns the exit code.
 
-    The exit code is 1 where a finding reaches `fail_on`, 2 where the audit hung or the report could not be
+    The exit code is 1 where the gate says so, 2 where the audit hung or the report could not be
     written, 130 after Ctrl-C.
     """
     from plaudit.cli.interrupts import Interrupts, Watchdog
     from plaudit.cli.screen import Screen
 
     screen, interrupts = Screen(), Interrupts()
-    watchdog = Watchdog(patience_s=patience_s, save=lambda report: _write(report, out))
+    watchdog = Watchdog(patience_s=patience_s, save=lambda report: _write(gate.judge(report), out))
 
     def listen(event: Event) -> None:
         watchdog(event)
@@ -144,7 +166,9 @@ def run_and_report(run: Any, *, out: Path | None, fail_on: str, patience_s: floa
             if not watchdog.fired:
                 raise
             return BAD_INPUT  # it hung before there was anything to report, and said so
+        report = gate.judge(report)
         screen.findings(report)
+        gate.tell(report, screen.console)
         try:
             screen.where(report, _write(report, out))
         except PlauditError as error:
@@ -155,7 +179,7 @@ def run_and_report(run: Any, *, out: Path | None, fail_on: str, patience_s: floa
         print("interrupted; the report holds what was found so far" if report.interrupted else "interrupted",
               file=sys.stderr)
         return INTERRUPTED
-    return int(report.fails(fail_on))
+    return int(gate.fails(report))
 
 
 def _write(report: AuditReport, out: Path | None) -> Path:
