@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "plaudit"
 ROWS = [
     {"cli", "zoo", "serve", "app"},  # what people touch
     {"auditing", "watch"},  # is the reward right? is it still right?
-    {"optimize"},  # reward -> policy
+    {"optimize", "adapters"},  # reward -> policy, and the tools that people already run
     {"learn", "shape", "specify"},  # feedback -> reward, reward -> reward, words and code -> reward
     {"feedback", "tasks"},  # evidence of what is wanted, where episodes come from
     {"core"},

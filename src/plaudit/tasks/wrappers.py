@@ -49,7 +49,7 @@ class RewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
                  on_unknown: str = "raise") -> None:
         RecordConstructorArgs.__init__(self, reward=reward, on_unknown=on_unknown)
         gymnasium.Wrapper.__init__(self, env)
-        self.reward_fn, self.on_unknown = _as_reward(reward), _check(on_unknown)
+        self.reward_fn, self.on_unknown = row_reward(reward), _known_choice(on_unknown)
         self._space = tensor_space(env.observation_space)
         self._columns = InfoColumns()
         self._carry = self.reward_fn.start(1)
@@ -63,10 +63,10 @@ class RewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         if self._obs is None:
             raise BadInput("env", expected="a call of reset() before step()", received="step()")
-        taken = _actions(np.array(action)[None])
+        taken = action_tensor(np.array(action)[None])
         obs, env_reward, terminated, truncated, info = self.env.step(action)
         now = stack(self._space, [obs])
-        step = _one_step(self._obs, taken, now, torch.tensor([bool(terminated)]), torch.tensor([bool(truncated)]),
+        step = one_step(self._obs, taken, now, torch.tensor([bool(terminated)]), torch.tensor([bool(truncated)]),
                          torch.tensor([float(env_reward)]), torch.ones(1, dtype=torch.bool),
                          self._columns.gather([info]))
         score, self._carry = self.reward_fn.stream(step, self._carry)
@@ -74,7 +74,7 @@ class RewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         if self.on_unknown == "raise":
             score.require()
         paid = {f"reward_{term}": float(score.contribution(term)) for term in score.terms}
-        return obs, float(score.value), terminated, truncated, {**_moved(info), "env_reward": float(env_reward), **paid}
+        return obs, float(score.value), terminated, truncated, {**moved(info), "env_reward": float(env_reward), **paid}
 
 
 class VectorRewardWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
@@ -109,7 +109,7 @@ class VectorRewardWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
         if mode is None:
             raise BadInput("env", expected="a vector environment with metadata['autoreset_mode']", received=repr(env))
         self.mode = mode if isinstance(mode, AutoresetMode) else AutoresetMode(mode)
-        self.reward_fn, self.on_unknown = _as_reward(reward), _check(on_unknown)
+        self.reward_fn, self.on_unknown = row_reward(reward), _known_choice(on_unknown)
         self._space = tensor_space(env.single_observation_space)
         self._columns = InfoColumns()
         self._carry = self.reward_fn.start(env.num_envs)
@@ -130,7 +130,7 @@ class VectorRewardWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         if self._obs is None:
             raise BadInput("env", expected="a call of reset() before step()", received="step()")
-        taken = _actions(np.array(actions))
+        taken = action_tensor(np.array(actions))
         obs, env_reward, terminated, truncated, info = self.env.step(actions)
         now = batch_tensors(self._space, obs)
         ended = torch.from_numpy(np.array(terminated) | np.array(truncated))
@@ -138,7 +138,7 @@ class VectorRewardWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
         same_step = self.mode is AutoresetMode.SAME_STEP
         reached = self._with_final(now, info, ended) if same_step else now
         rows = [_row(info, b, final=same_step and bool(ended[b])) for b in range(self.num_envs)]
-        step = _one_step(
+        step = one_step(
             self._obs, taken, reached, torch.from_numpy(np.array(terminated)), torch.from_numpy(np.array(truncated)),
             torch.from_numpy(np.array(env_reward, dtype=np.float32)), ~only_resets, self._columns.gather(rows))
         score, self._carry = self.reward_fn.stream(step, self._carry)
@@ -162,7 +162,7 @@ class VectorRewardWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
         return tree_map(lambda a, b: a.index_copy(0, rows, b.to(a.dtype)), now, final)
 
 
-def _one_step(obs: Tree, action: Tensor, next_obs: Tree, terminated: Tensor, truncated: Tensor, env_reward: Tensor,
+def one_step(obs: Tree, action: Tensor, next_obs: Tree, terminated: Tensor, truncated: Tensor, env_reward: Tensor,
               mask: Tensor, info: Mapping[str, Tensor]) -> Episodes:
     """B rows of one step, from tensors [B, ...]."""
     up = lambda x: x.unsqueeze(1)  # noqa: E731
@@ -171,7 +171,7 @@ def _one_step(obs: Tree, action: Tensor, next_obs: Tree, terminated: Tensor, tru
                     info={k: up(v) for k, v in info.items()})
 
 
-def _actions(values: np.ndarray) -> Tensor:
+def action_tensor(values: np.ndarray) -> Tensor:
     """Actions [B, ...]: float32 where they are real numbers, else int64."""
     if values.dtype.kind not in "biuf":
         raise Unsupported("rewards read actions that are numbers; wrap the environment so that it takes Box, Discrete, "
@@ -201,7 +201,7 @@ def _pick(values: Any, b: int) -> Any:
     return tuple(_pick(part, b) for part in values) if isinstance(values, tuple) else values[b]
 
 
-def _moved(info: Mapping[str, Any]) -> dict[str, Any]:
+def moved(info: Mapping[str, Any]) -> dict[str, Any]:
     """The info with the environment's own `reward_*` renamed to `env_reward_*`, and its masks."""
     names = {k: f"env_{k}" for k in info if k.startswith("reward_")}
     names |= {k: f"_env{k}" for k in info if k.startswith("_reward_")}
@@ -210,14 +210,15 @@ def _moved(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def _told(info: Mapping[str, Any], env_reward: Any, score: Score) -> dict[str, Any]:
     """The info of a vector environment with the terms and the environment's own reward."""
-    out, stepped = _moved(info), score.mask[:, 0].numpy()
+    out, stepped = moved(info), score.mask[:, 0].numpy()
     out["env_reward"], out["_env_reward"] = np.array(env_reward), np.ones(len(stepped), dtype=bool)
     for term in score.terms:
         out[f"reward_{term}"], out[f"_reward_{term}"] = score.contribution(term)[:, 0].numpy(), stepped.copy()
     return out
 
 
-def _as_reward(reward: Reward | Callable[..., Any]) -> Reward:
+def row_reward(reward: Reward | Callable[..., Any]) -> Reward:
+    """A Reward that a wrapper can pay: one that reads each row alone."""
     if not isinstance(reward, Reward):
         from plaudit.core.functions import reward as as_reward
 
@@ -228,7 +229,7 @@ def _as_reward(reward: Reward | Callable[..., Any]) -> Reward:
     return reward
 
 
-def _check(on_unknown: str) -> str:
+def _known_choice(on_unknown: str) -> str:
     if on_unknown not in ("raise", "nan"):
         raise BadInput("on_unknown", expected="raise or nan", received=on_unknown)
     return on_unknown

@@ -1,0 +1,3 @@
+"""plaudit beside the tools that people already run: stable-baselines3, MO-Gymnasium, TRL; both ways."""
+
+from __future__ import annotations
