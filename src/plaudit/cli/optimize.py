@@ -54,6 +54,8 @@ class OptimizeArgs:
     """Where networks, environments and data live, such as cpu or cuda."""
     log_dir: Path | None = None
     """TensorBoard curves go here, one run for each agent."""
+    wandb: str | None = None
+    """Curves also go to this project on Weights & Biases (pip install 'plaudit[wandb]')."""
     env_kwargs: str = "{}"
     """Arguments for the environment, as JSON."""
     config: str = "{}"
@@ -84,7 +86,7 @@ def optimize(args: OptimizeArgs) -> int:
     others = [EnvReward(name="env").with_role("watch")] if reward is not None else []
     trained = train(args.algo, task, reward=reward, others=others, population=args.population, steps=args.steps,
                     seed=args.seed, device=args.device, log_dir=args.log_dir, out=out, resume=args.resume,
-                    config=_config(args), on_unknown=args.on_unknown)
+                    config=_config(args), on_unknown=args.on_unknown, wandb=args.wandb)
     print(f"trained {args.population} x {args.algo} on {task.name} for {trained.steps:,} steps each; saved in {out}")
     summary: dict[str, Any] = {"algo": args.algo, "env": args.env, "reward": args.reward, "seed": args.seed,
                                "steps": trained.steps, "population": args.population}

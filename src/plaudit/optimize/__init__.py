@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from plaudit.optimize.rl.td3 import TD3Config as TD3Config
     from plaudit.optimize.rl.train import train as train
     from plaudit.optimize.rl.trained import Trained as Trained
+    from plaudit.optimize.rl.wandb_log import WandbLog as WandbLog
 
 _HOME = {"Callback": "callbacks", "EvalCallback": "callbacks", "DQNConfig": "dqn", "PPOConfig": "ppo",
-         "SACConfig": "sac", "TD3Config": "td3", "Trained": "trained", "read_log": "logging", "train": "train"}
+         "SACConfig": "sac", "TD3Config": "td3", "Trained": "trained", "WandbLog": "wandb_log", "read_log": "logging",
+         "train": "train"}
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -37,6 +37,9 @@ class Callback:
     def on_end(self, trainer: Trainer) -> bool | None:
         """After the last update."""
 
+    def close(self) -> None:
+        """When the run is over, also where an error ended it: frees what `on_start` took."""
+
     def state_dict(self) -> dict[str, Any]:
         """What must survive an interruption, as JSON values and tensors."""
         return {}
@@ -115,6 +118,5 @@ class ProgressBar(Callback):
         self.close()
 
     def close(self) -> None:
-        """Takes the line away."""
         if self._bar is not None:
             self._bar.stop()

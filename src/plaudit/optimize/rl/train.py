@@ -27,7 +27,8 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
           device: str = "cpu", callbacks: Sequence[Callback] = (), log_dir: str | Path | None = None,
           out: str | Path | None = None, resume: bool = False, checkpoint_every: int | None = None,
           progress: bool = True, config: Any = None, on_unknown: OnUnknown = "mask",
-          relabel: Relabel | None = None, auxiliaries: Sequence[Auxiliary] = ()) -> Trained:
+          relabel: Relabel | None = None, auxiliaries: Sequence[Auxiliary] = (),
+          wandb: str | None = None) -> Trained:
     """Trains a population of agents on a reward.
 
     All members run side by side in one set of stacked networks; each has its own seeds (and hyper-parameters, where
@@ -55,6 +56,7 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
         relabel: For `sac`, `td3` and `dqn`: recomputes rewards, discounts and weights of sampled transitions. None is
             chosen by `config.relabel`.
         auxiliaries: For `ppo`: further losses beside its own, each an `Auxiliary`.
+        wandb: A project on Weights & Biases to log to, one run for each member (extra `wandb`); see `WandbLog`.
 
     Raises:
         BadInput: when an argument is out of range, or `out` is not ours.
@@ -84,6 +86,10 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
         raise BadInput("relabel", expected="None for ppo, which scores every rollout anew", received=relabel)
     if auxiliaries and algo != "ppo":
         raise BadInput("auxiliaries", expected=f"none for {algo}", received=[a.name for a in auxiliaries])
+    if wandb is not None:
+        from plaudit.optimize.rl.wandb_log import WandbLog
+
+        callbacks = [*callbacks, WandbLog(wandb, folder=log_dir)]
     options = RunOptions(log_dir=None if log_dir is None else Path(log_dir), out=None if out is None else Path(out),
                          resume=resume, checkpoint_every=checkpoint_every, progress=progress)
     trainer = Trainer(algo, task, reward=EnvReward() if reward is None else as_reward(reward), others=others,

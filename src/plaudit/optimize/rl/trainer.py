@@ -111,8 +111,8 @@ class Trainer:
                 self.trained().save(options.out)
         finally:
             record.close()
-            for bar in self._bar:
-                bar.close()
+            for callback in self.callbacks:
+                callback.close()
             self.collector.close()
         return self.trained()
 
