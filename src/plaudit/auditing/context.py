@@ -103,6 +103,10 @@ class AuditContext:
         self.spent[share] = self.spent.get(share, 0) + found.steps
         return found
 
+    def spend(self, what: str, episodes: Episodes) -> None:
+        """Counts the steps of episodes that were played beside the searches."""
+        self.spent[what] = self.spent.get(what, 0) + int(episodes.mask.sum())
+
     def _part(self, share: str) -> Budget:
         """A share of the budget; seconds are turned into steps by the first search, once for the whole audit."""
         if self.budget.steps is None:

@@ -273,8 +273,10 @@ def planned_for_both(context: AuditContext) -> list[Behaviour]:
     for pull in _PULLS:
         both = mdp.with_reward(mdp.reward + pull * max(most, 1e-9) / (1 - mdp.discount) / size * aim.reward)
         policy = Planned(index, policy_iteration(both).policy, int(getattr(context.task.action_space, "start", 0)))
+        episodes = rollout(context.task, policy, seeds=seeds)
+        context.spend("confirm", episodes)
         out.append(Behaviour(name=f"plan for the reward and {pull:g} times the intent", origin="planned", policy=policy,
-                             episodes=rollout(context.task, policy, seeds=seeds), seeds=seeds))
+                             episodes=episodes, seeds=seeds))
     return out
 
 
@@ -356,6 +358,7 @@ def again(context: AuditContext, row: Outcome) -> Outcome | None:
         except PlauditError:  # a policy that replays logged actions knows its own episodes alone
             context.memo[key] = None
         else:
+            context.spend("confirm", episodes)
             context.memo[key] = outcome(context, replace(row.behaviour, episodes=episodes, seeds=seeds))
     return context.memo[key]
 

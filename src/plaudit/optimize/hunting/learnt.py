@@ -21,6 +21,8 @@ from plaudit.optimize.rl.trained import LearnedPolicy
 _STAGES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 """Shares of the run after which the policies are kept."""
 _MIN_UPDATES = 12
+_WORTH_IT = 24
+"""Below so many updates of a single agent nothing is learnt that the other hunters do not find sooner."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,13 @@ def hunt_ppo(arena: Arena, purse: Purse, *, discount: float, progress: Any = Non
     members = tastes(discount, cheap=arena.cheap)
     config = config_for(members, cheap=arena.cheap)
     size = config.num_envs * config.rollout
+    if purse.left < _WORTH_IT * size:
+        return []
     while purse.left < _MIN_UPDATES * len(members) * size and len(members) > 1:
         members = members[:-1]
     config = config_for(members, cheap=arena.cheap)
     P = len(members)
     steps = (purse.left // (P * size)) * size
-    if steps < 2 * size:
-        return []
     before = arena.spent
     stages = _Stages(arena.reward.name)
     callbacks: list[Callback] = [stages, *([] if progress is None else [_Tell(progress)])]

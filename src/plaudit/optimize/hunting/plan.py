@@ -43,7 +43,7 @@ BATCH_COST = {"cheap": 500, "dear, choices": 0, "dear, numbers": 0, "planned": 5
 """What a step of a batch costs beyond its rows, in plain steps: typical figures too."""
 _BATCHES = 6000
 """A small budget charges less for a batch, so that it pays for at least so many steps of one."""
-USUAL_STEPS = {"cheap": 4_000_000, "dear, choices": 120_000, "dear, numbers": 120_000, "planned": 1_200_000}
+USUAL_STEPS = {"cheap": 3_000_000, "dear, choices": 80_000, "dear, numbers": 80_000, "planned": 1_200_000}
 """The default effort of an audit: all its searches together take some 3 to 30 seconds of one core."""
 
 _SAFETY = 0.9
