@@ -248,7 +248,7 @@ class GymBatch(Batch):
             return float(reward), info
         except (TypeError, ValueError) as error:
             raise PlauditError(f"{self._where(b)} gave the reward {reward!r}, which is no single number; wrap the "
-                               "environment so that it gives one") from error
+                               "environment so that it gives one (a vector: plaudit.adapters.mo.NamedTerms)") from error
 
     def _where(self, b: int) -> str:
         return f"{self.task.name}: step {self._count[b]} of row {b} (episode seed {self._seed[b]})"
