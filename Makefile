@@ -23,6 +23,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c '$(IS_NEW_ENOUGH)' || { echo "$(PYTHON) is older than Python 3.11; run: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,envs]' -c constraints.txt
+	@# it asks for pygame, whose files are those of the pygame-ce that Gymnasium asks for
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps mo-gymnasium -c constraints.txt
 	touch $@
 
 demo: $(INSTALLED)  ## audits a flawed reward and shows how it is exploited
