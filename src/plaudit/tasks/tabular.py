@@ -66,11 +66,7 @@ class TabularMDP:
              else _sparse_transition(self.transition, self.initial.shape[-1]))
         self._check_shapes()
         _check_distribution("initial", self.initial)
-        if not bool(torch.isfinite(self.reward).all()):
-            raise BadInput("reward", expected="finite numbers", received=f"{int((~torch.isfinite(self.reward)).sum())} "
-                           "entries that are not", fix="give impossible transitions any finite reward, such as 0")
-        if bool(self.terminal.any()):
-            self._check_terminal()
+        self._check_reward()
 
     # --- sizes -------------------------------------------------------------------------------------------
 
@@ -106,7 +102,13 @@ class TabularMDP:
 
     def with_reward(self, reward: Tensor) -> TabularMDP:
         """The same world with another reward: [*, S, A, S], or [*, N] where sparse."""
-        return replace(self, reward=reward)
+        out = object.__new__(TabularMDP)  # the dynamics need no second check
+        for f in fields(self):
+            object.__setattr__(out, f.name, getattr(self, f.name))
+        object.__setattr__(out, "reward", torch.as_tensor(reward, dtype=torch.float64))
+        out._check_shapes()
+        out._check_reward()
+        return out
 
     def with_discount(self, discount: float) -> TabularMDP:
         """The same world with another discount."""
@@ -260,6 +262,13 @@ class TabularMDP:
             _ = self.batch
         except RuntimeError as error:
             raise BadInput("mdp", expected="leading axes that broadcast", received=str(error)) from error
+
+    def _check_reward(self) -> None:
+        if not bool(torch.isfinite(self.reward).all()):
+            raise BadInput("reward", expected="finite numbers", received=f"{int((~torch.isfinite(self.reward)).sum())} "
+                           "entries that are not", fix="give impossible transitions any finite reward, such as 0")
+        if bool(self.terminal.any()):
+            self._check_terminal()
 
     def _check_terminal(self) -> None:
         if isinstance(self.transition, Tensor):

@@ -11,6 +11,7 @@ Letters: R rewards, S states, A actions, N stored transitions, K the entries of 
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -27,6 +28,8 @@ Canonical = Literal["none", "val", "val_potential", "minimal", "minimal_potentia
 Weighting = Literal["uniform", "transition"]
 States = Literal["all", "reachable"]
 
+_MANY = 2**27
+"""Numbers of rewards (1 GiB) from which compiled loops are worth the second that they take to load."""
 _REFINEMENTS = 2
 """Normal equations square the condition; solving again for what is left of the potential mends that."""
 
@@ -60,41 +63,55 @@ class CanonicalRewards:
         return self.uniform
 
 
-def canonicalise(rewards: Tensor, mdp: TabularMDP, *, canonical: Canonical = "val", weighting: Weighting = "uniform",
-                 policy: Tensor | None = None, states: States = "all") -> CanonicalRewards:
+def canonicalise(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None, canonical: Canonical = "val",
+                 weighting: Weighting = "uniform", policy: Tensor | None = None, states: States = "all",
+                 compiled: bool | None = None) -> CanonicalRewards:
     """Makes many rewards of one world canonical at once.
 
     Args:
         rewards: [*, R, S, A, S], where `*` are the leading axes of the dynamics; [R, N] for a sparse process.
         mdp: the dynamics and the discount; its own reward is not read.
+        to: more rewards of the same shape; their canonical forms come behind those of the others.
         canonical: `val` E[R + discount * V(S') - V(s)] with V the value of `policy`; `val_potential` the
             same without the expectation (not invariant to redistribution); `minimal` the representative of
             least L2 norm; `minimal_potential` the same over potentials only; `epic`; `dard`; `none`.
         weighting: the weights of the L2 norm that the minimal ones minimise.
         policy: [S, A] of `val`; uniform by default.
         states: `reachable` gives no weight to states that no policy visits.
+        compiled: whether `val` of dense worlds runs in compiled loops (extra `fast`), which differ in the last bits;
+            None takes them where the arrays are so large that compiling pays.
 
     Raises:
         BadInput: for wrong shapes, unknown names, or rewards that pay in terminal states.
         Unsupported: EPIC and DARD of a sparse process.
+        MissingExtra: for compiled loops without Numba.
     """
     if canonical not in get_args(Canonical):
         raise BadInput("canonical", expected=f"one of {get_args(Canonical)}", received=canonical)
     if states not in get_args(States):
         raise BadInput("states", expected=f"one of {get_args(States)}", received=states)
-    rewards = _checked(rewards, mdp)
+    parts = [_checked(x, mdp) for x in ((rewards,) if to is None else (rewards, to))]
     rows = mdp.reachable() if states == "reachable" else torch.ones_like(mdp.terminal)
     world = _World(mdp, rows)
-    squares = world.expected(rewards * rewards)
+    policy = mdp.uniform_policy() if policy is None else policy
+    if canonical == "val" and worth_compiling(compiled, parts[0], mdp, policy):
+        from plaudit.auditing.distances.compiled_val import forms
+
+        form, scale = forms(parts, mdp, policy)
+        _must_be_finite(scale, parts)
+        return world.compact(form, scale)
+    squares = world.mean_squares(parts)
+    _must_be_finite(squares, parts)
     scale = squares.amax((-1, -2)).sqrt()
-    if bool((squares.amax(-1) * mdp.terminal.unsqueeze(-2) > 0).any()):
+    if bool(mdp.terminal.any()) and bool((squares.amax(-1) * mdp.terminal.unsqueeze(-2) > 0).any()):
         raise BadInput("rewards", expected="0 on every transition out of a terminal state",
                        received="a terminal state that pays", fix="pay on the transition into it")
-    if canonical in ("val", "val_potential"):
-        expected = world.expected(rewards)
-        value = evaluate_rewards(mdp, expected, mdp.uniform_policy() if policy is None else policy)
-        if canonical == "val":
-            return world.compact(world.shaped_mean(expected, value), scale)
+    if canonical == "val":
+        expected = torch.cat([world.expected(x) for x in parts], -3)
+        return world.compact(world.shaped_mean(expected, evaluate_rewards(mdp, expected, policy)), scale)
+    rewards = parts[0] if to is None else torch.cat(parts, -2 if mdp.sparse else -4)
+    if canonical == "val_potential":
+        value = evaluate_rewards(mdp, world.expected(rewards), policy)
         return world.full(world.shaped(rewards, value), scale)
     if canonical == "minimal":
         return _minimal(rewards, world, weighting, scale)
@@ -128,8 +145,18 @@ class _World:
             row, self.target = mdp.entries()
             self.row, self.source = row, row.div(mdp.A, rounding_mode="floor")
 
+    def mean_squares(self, parts: list[Tensor]) -> Float[Tensor, "*b R S A"]:
+        """E[R^2] over the next state, of the rewards of all parts."""
+        if self.mdp.sparse or self.tau.device.type != "cpu":
+            return torch.cat([self.expected(x * x) for x in parts], -3)
+        tau = self.transition.numpy()
+        return torch.cat([torch.from_numpy(np.einsum("...t,...t,...t->...", tau, x.numpy(), x.numpy()))
+                          for x in parts], -3)
+
     def expected(self, x: Tensor) -> Float[Tensor, "*b R S A"]:
         """E over the next state of [*, R, S, A, S] or [R, N]."""
+        if not self.mdp.sparse and self.tau.device.type == "cpu":  # one pass, and nothing as large in between
+            return torch.from_numpy(np.einsum("...t,...t->...", self.transition.numpy(), x.numpy()))
         if not self.mdp.sparse:
             return (self.transition * x).sum(-1)
         out = x.new_zeros(x.shape[0], self.mdp.S * self.mdp.A).index_add_(-1, self.row, x * self.tau)
@@ -138,10 +165,18 @@ class _World:
     def shaped_mean(self, expected: Float[Tensor, "*b R S A"],
                     potential: Float[Tensor, "*b R S"]) -> Float[Tensor, "*b R S A"]:
         if isinstance(self.mdp.transition, Tensor):
-            after = torch.einsum("...sat,...rt->...rsa", self.tau, potential)
+            after = self._after(self.tau, potential)
         else:
             after = torch.from_numpy((self.mdp.transition @ potential.numpy().T).T.copy()).reshape(expected.shape)
         return expected + self.gamma * after - potential.unsqueeze(-1)
+
+    @staticmethod
+    def _after(tau: Float[Tensor, "*w S A S"], potential: Float[Tensor, "*b R S"]) -> Float[Tensor, "*c R S A"]:
+        """E[potential(S')]."""
+        rows, columns = tau.flatten(-3, -2), potential.transpose(-1, -2)
+        after = torch.from_numpy(np.matmul(rows.numpy(), columns.numpy())) if tau.device.type == "cpu" \
+            else rows @ columns
+        return after.transpose(-1, -2).unflatten(-1, tau.shape[-3:-1])
 
     def shaped(self, rewards: Tensor, potential: Float[Tensor, "*b R S"]) -> Tensor:
         """R + discount * potential(s') - potential(s)."""
@@ -289,6 +324,20 @@ def _checked(rewards: Tensor, mdp: TabularMDP) -> Tensor:
     if not good:
         raise BadInput("rewards", expected=form, received=list(rewards.shape),
                        fix="stack the rewards along one axis R before the transition axes")
-    if not bool(torch.isfinite(rewards.sum())) and not bool(torch.isfinite(rewards).all()):  # mostly one pass
-        raise BadInput("rewards", expected="finite numbers", received="NaN or infinity")
     return rewards.to(torch.float64)
+
+
+def _must_be_finite(squares: Tensor, parts: list[Tensor]) -> None:
+    """NaN and infinity stay in every sum of squares, also beside a probability of 0."""
+    if not bool(torch.isfinite(squares).all()) and not all(bool(torch.isfinite(x).all()) for x in parts):
+        raise BadInput("rewards", expected="finite numbers", received="NaN or infinity")
+
+
+def worth_compiling(compiled: bool | None, rewards: Tensor, mdp: TabularMDP, policy: Tensor | None = None) -> bool:
+    """Whether the compiled loops can and shall make these rewards canonical."""
+    if compiled is None:
+        compiled = rewards.numel() >= _MANY and importlib.util.find_spec("numba") is not None
+    if not compiled or not isinstance(mdp.transition, Tensor) or bool(mdp.terminal.any()):
+        return False
+    plain = policy is None or tuple(policy.shape) == (mdp.S, mdp.A) and policy.is_floating_point()
+    return plain and mdp.transition.device.type == "cpu" and mdp.transition.shape[:-3] == rewards.shape[:-4]

@@ -14,7 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plaudit.auditing.distances.canonical import Canonical, CanonicalRewards, States, Weighting, canonicalise
+from plaudit.auditing.distances.canonical import (
+    Canonical,
+    CanonicalRewards,
+    States,
+    Weighting,
+    canonicalise,
+    worth_compiling,
+)
 from plaudit.core.errors import BadInput
 from plaudit.optimize import tabular as planning
 from plaudit.tasks.tabular import TabularMDP
@@ -24,8 +31,8 @@ Metric = Literal["l1", "l2", "linf", "weighted_l1", "weighted_l2", "weighted_lin
 Form = Literal["pearson", "l2"]
 
 _EXACT = "donot_use_mm_for_euclid_dist"
-_CHUNK = 2**18
-"""Numbers of rewards that are handled at once where there are many worlds (2 MiB)."""
+_CHUNK = 2**19
+"""Numbers of rewards that are handled at once where there are many worlds (4 MiB)."""
 _ROUNDING = 1e3 * torch.finfo(torch.float64).eps
 
 
@@ -38,11 +45,10 @@ def trivial_below(mdp: TabularMDP) -> float:
     return _ROUNDING / (1 - mdp.discount)
 
 
-
-
 def starc(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None, canonical: Canonical = "val",
           norm: Norm = "l2", metric: Metric = "l2", policy: Tensor | None = None, states: States = "all",
-          trivial: float | None = None) -> Float[Tensor, "*b R"] | Float[Tensor, "*b R R"]:
+          trivial: float | None = None, compiled: bool | None = None,
+          ) -> Float[Tensor, "*b R"] | Float[Tensor, "*b R R"]:
     """STARC distances between all pairs of rewards, or from each reward to its partner in `to`.
 
     Args:
@@ -56,6 +62,7 @@ def starc(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None, canonic
         policy: [S, A] of `val`; uniform by default.
         states: `reachable` gives no weight to states that no policy visits.
         trivial: a canonical reward smaller than this share of its reward counts as 0; rounding by default.
+        compiled: whether `val` runs in compiled loops, as in `canonicalise`.
 
     Returns:
         Distances [*, R, R], or [*, R] with `to`. A trivial reward (constant after canonicalisation) lies
@@ -76,17 +83,20 @@ def starc(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None, canonic
     """
     _one_of("norm", norm, Norm)
     _one_of("metric", metric, Metric)
+    _check_pairs(rewards, to)
     worlds = 0 if mdp.sparse else mdp.transition.ndim - 3
-    if worlds and rewards.numel() > 2 * _CHUNK and len(rewards) > 1 and len(rewards) == len(mdp.transition):
+    fast = canonical == "val" and worth_compiling(compiled, rewards, mdp, policy)
+    many = worlds and rewards.numel() > 2 * _CHUNK and len(rewards) > 1 and len(rewards) == len(mdp.transition)
+    if many and not fast:
         size = max(1, _CHUNK * len(rewards) // rewards.numel())  # a few worlds at a time stay in the cache
         parts = [slice(i, i + size) for i in range(0, len(rewards), size)]
         world = mdp.with_reward(torch.zeros(1, 1, 1).expand(mdp.S, mdp.A, mdp.S))
         return torch.cat([starc(rewards[p], world[p], to=None if to is None else to[p], canonical=canonical, norm=norm,
-                                metric=metric, policy=policy, states=states, trivial=trivial) for p in parts])
+                                metric=metric, policy=policy, states=states, trivial=trivial, compiled=False)
+                          for p in parts])
     weighting = _weighting(metric if norm == "range" and mdp.sparse else norm)
-
-    both = rewards if to is None else _joined(rewards, to, mdp)
-    c = canonicalise(both, mdp, canonical=canonical, weighting=weighting, policy=policy, states=states)
+    c = canonicalise(rewards, mdp, to=to, canonical=canonical, weighting=weighting, policy=policy, states=states,
+                     compiled=fast)
     size = _norm(c, norm, mdp)
     share = trivial_below(mdp) if trivial is None else trivial
     tiny = share * c.scale * (1.0 if norm == "range" else _norm(_ones(c), norm, mdp))
@@ -177,10 +187,9 @@ def _one_of(name: str, value: str, kind: object) -> None:
         raise BadInput(name, expected=f"one of {get_args(kind)}", received=value)
 
 
-def _joined(rewards: Tensor, to: Tensor, mdp: TabularMDP) -> Tensor:
-    if rewards.shape != to.shape:
+def _check_pairs(rewards: Tensor, to: Tensor | None) -> None:
+    if to is not None and rewards.shape != to.shape:
         raise BadInput("to", expected=f"as many rewards: shape {list(rewards.shape)}", received=list(to.shape))
-    return torch.cat([rewards, to], -2 if mdp.sparse else -4)
 
 
 def _weighting(name: str) -> Weighting:
@@ -239,7 +248,8 @@ def _correlation_distance(kind: Canonical, rewards: Tensor, mdp: TabularMDP, to:
         name: Norm = "weighted_l2" if coverage == "transition" else "l2"
         return starc(rewards, mdp, to=to, canonical=kind, norm=name, metric=name, states=states)
 
-    c = canonicalise(rewards if to is None else _joined(rewards, to, mdp), mdp, canonical=kind, states=states)
+    _check_pairs(rewards, to)
+    c = canonicalise(rewards, mdp, to=to, canonical=kind, states=states)
     weight = c.weight(coverage)
     weight = weight / weight.sum(-1, keepdim=True)
     centred = (c.values - (weight * c.values).sum(-1, keepdim=True)) * weight.sqrt()
