@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def compiled(function: Function | None = None, *, exact: bool = False, inner: bo
     numba = require("numba", extra="fast")
     options: dict[str, Any] = {"fastmath": False if exact else {"contract", "reassoc", "nsz"}, "error_model": "numpy",
                                "nogil": True, "no_cpython_wrapper": inner, "no_cfunc_wrapper": inner}
+    function = inspect.unwrap(function)  # a checker of types may have wrapped it
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache
