@@ -16,12 +16,15 @@ from plaudit.tasks.classic import CLASSIC
 NATIVE: Mapping[str, Callable[..., Task]] = {**CLASSIC, "CarSoccer-v0": CarSoccer}
 """The ids that have a batched class here."""
 
+_POOLED = "envpool:"
+
 
 def make(env: Any, *, native: bool = True, **kwargs: Any) -> Task:
     """A Task from a Gymnasium id, a Gymnasium environment class or factory, or a Task (returned as it is).
 
     Args:
-        env: `"CartPole-v1"`, `MyEnv`, `lambda: MyEnv(...)`, a Task, or a Task class.
+        env: `"CartPole-v1"`, `MyEnv`, `lambda: MyEnv(...)`, a Task, or a Task class; `"envpool:CartPole-v1"` is
+            envpool's (extra `envpool`).
         native: use plaudit's batched class where there is one (the five classic control tasks; car soccer,
             `CarSoccer-v0`, exists here alone).
         **kwargs: handed to the environment; `horizon=` is the number of steps after which episodes are cut.
@@ -45,6 +48,11 @@ def make(env: Any, *, native: bool = True, **kwargs: Any) -> Task:
         return _call("env", env, kwargs)
     if isinstance(env, str) and (native or env not in CLASSIC) and env in NATIVE:
         return _call(env, NATIVE[env], kwargs)
+    if isinstance(env, str) and env.startswith(_POOLED):
+        from plaudit.tasks.pooled import PooledTask
+
+        horizon = kwargs.pop("horizon", None)
+        return PooledTask(env.removeprefix(_POOLED), kwargs, horizon=horizon)
     if isinstance(env, str) or callable(env):
         from plaudit.tasks.gym import GymTask
 
@@ -73,6 +81,10 @@ def from_spec(spec: Mapping[str, Any]) -> Task:
         from plaudit.tasks.gym import GymTask
 
         return GymTask(spec["id"], spec.get("kwargs", {}), horizon=spec.get("horizon"))
+    if kind == "envpool" and isinstance(spec.get("id"), str):
+        from plaudit.tasks.pooled import PooledTask
+
+        return PooledTask(spec["id"], spec.get("kwargs", {}), horizon=spec.get("horizon"))
     if kind == "gridworld":
         from plaudit.tasks.gridworld import GridWorld
 
