@@ -170,7 +170,7 @@ class PreferenceLoop(Callback):
         self.memory = StepMemory(self.config.memory)
         self.answers: list[Preferences] = []
         self.steps = self.rounds = self.asked = 0
-        """Steps seen of each row, rounds made, pairs of each member the annotator was shown."""
+        """Steps seen of each member, rounds made, pairs of each member the annotator was shown."""
         self._due = self.config.start
         self._said: dict[str, Tensor] = {}
 
@@ -187,7 +187,7 @@ class PreferenceLoop(Callback):
 
     def on_rollout(self, rollout: Rollout, trainer: Trainer) -> None:
         self.memory.add(rollout.episodes)
-        self.steps += rollout.episodes.T
+        self.steps += rollout.episodes.T * (rollout.episodes.B // len(self.noise.generators))
         budget = self.config.budget
         if self.steps >= self._due and len(self.memory) > self.config.fragment and (
                 budget is None or self.asked + self.config.pairs <= budget):
