@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from plaudit.optimize.rl.learner import Actor
     from plaudit.optimize.rl.ppo import PPO, Data
 
+_NEEDED = ("numba", "threadpoolctl")
 _HEADS = {Categorical: 0, Gaussian: 1}
 _ACTIVATIONS = {"tanh": 0, "relu": 1}
 
@@ -29,8 +32,9 @@ _ACTIVATIONS = {"tanh": 0, "relu": 1}
 def out_of_scope(ppo: PPO) -> list[str]:
     """What of this learner the compiled loops do not know; empty where they can be used."""
     c = ppo.config
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     checks = [
-        (importlib.util.find_spec("numba") is None, "numba is not installed (pip install 'plaudit[fast]')"),
+        (bool(missing), f"{' and '.join(missing)} not installed (pip install 'plaudit[fast]')"),
         (ppo.device.type != "cpu", f"device {ppo.device}"),
         (c.activation not in _ACTIVATIONS, f"activation {c.activation}"),
         (c.layer_norm, "layer_norm"),
@@ -63,9 +67,9 @@ def rollout(ppo: PPO, collector: Collector) -> Rollout | None:
     seen, following, raw, action = (torch.empty(B, T, n) for n in (D, D, K, K))
     out, reward = torch.empty(B, T, head.outputs), torch.empty(B, T)
     terminated, truncated = (torch.empty(B, T, dtype=torch.bool) for _ in range(2))
-    fused_rollout.rollout(
-        *task, collector.task.horizon, state, elapsed, episode, root, seed, obs.numpy(), _array(net.flat),
-        np.array(net.sizes), _ACTIVATIONS[ppo.config.activation], _HEADS[type(head)], _choices(head),
+    _one_thread(
+        fused_rollout.rollout, *task, collector.task.horizon, state, elapsed, episode, root, seed, obs.numpy(),
+        _array(net.flat), np.array(net.sizes), _ACTIVATIONS[ppo.config.activation], _HEADS[type(head)], _choices(head),
         _array(head.noise(ppo.noise, T, ppo.N)), *_moments(actor, D), *_action_bounds(ppo),
         *(x.numpy() for x in (seen, following, raw, action, out, reward, terminated, truncated)))
     shape = (B, T, *ppo.action_map.shape)
@@ -92,9 +96,9 @@ def prepare(ppo: PPO, rollout: Rollout, reward: Float[Tensor, "P N T"], known: T
     steps = torch.empty(ppo.P, 5, M, dtype=x.dtype)
     reward = reward.to(x.dtype) if known is None else torch.where(known, reward, 0.0).to(x.dtype)
     here = torch.ones_like(e.terminated) if known is None else known
-    fused_rollout.prepare(
-        *map(_array, (x, next_x, out, raw, reward.reshape(ppo.P, M), flat(e.terminated), flat(e.truncated),
-                      here.reshape(ppo.P, M))),
+    _one_thread(
+        fused_rollout.prepare, *map(_array, (x, next_x, out, raw, reward.reshape(ppo.P, M), flat(e.terminated),
+                                             flat(e.truncated), here.reshape(ppo.P, M))),
         T, _array(critic.flat), np.array(critic.sizes), _ACTIVATIONS[ppo.config.activation],
         _HEADS[type(ppo.actor.head)], _choices(ppo.actor.head), _array(ppo.discount.double()),
         _array(ppo.gae_lambda.double()), np.empty(fused_rollout.CHUNK * sum(critic.sizes), _array(x).dtype),
@@ -119,8 +123,8 @@ def update(ppo: PPO, data: Data, lr: Float[Tensor, "P"]) -> Float[Tensor, "P 6"]
     sizes = np.array(net.sizes), np.array(critic.sizes)
     room = fused_kernels.room_for(data.x.shape[1], c.minibatches, *sizes, data.x.shape[2] + data.raw.shape[2],
                                   _array(data.x).dtype)
-    fused_kernels.update(
-        _array(data.x), _array(data.raw.to(data.x.dtype)), _array(steps),
+    _one_thread(
+        fused_kernels.update, _array(data.x), _array(data.raw.to(data.x.dtype)), _array(steps),
         ppo.noise.permutations(c.epochs, data.x.shape[1]).numpy(), c.minibatches, _array(net.flat),
         _array(critic.flat), *map(_array, (adam.mean[0], adam.square[0], adam.mean[1], adam.square[1], adam.count)),
         *sizes, _ACTIVATIONS[c.activation], _HEADS[type(ppo.actor.head)],
@@ -144,6 +148,23 @@ def _action_bounds(ppo: PPO) -> tuple[np.ndarray, ...]:
         return _array(a.scale), _array(a.centre), _array(a.low), _array(a.high)
     one = torch.ones(a.actions)
     return _array(one), _array(a.first.to(one.dtype).reshape(-1)), _array(-math.inf * one), _array(math.inf * one)
+
+
+def _one_thread(loop: Callable[..., Any], *arguments: Any) -> None:
+    """Calls a loop while its matrix products, too small to be shared out, keep to one thread.
+
+    So its numbers do not depend on how many cores there are, and cores do not spin for one another.
+    """
+    with _blas().limit(limits=1):
+        loop(*arguments)
+
+
+@functools.cache
+def _blas() -> Any:
+    import scipy.linalg  # noqa: F401  (whose library the loops call)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _choices(head: Any) -> np.ndarray:
