@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from plaudit.auditing.check import Check, checks
 from plaudit.auditing.context import AuditContext
-from plaudit.auditing.effort import affordable, budget_of, effort_kind
+from plaudit.auditing.effort import affordable, budget_of, effort_kind, effort_of
 from plaudit.auditing.finding import Finding, Skipped, rank
 from plaudit.auditing.given import load_given
 from plaudit.auditing.intent import Intent, check_intent, find_intent, parse_intent
+from plaudit.auditing.record.quoting import on_by_default, shipped
 from plaudit.auditing.repair import propose
 from plaudit.auditing.report.model import AuditReport, CheckResult
 from plaudit.auditing.subject import Environment, Subject, option, recognise
@@ -250,7 +251,10 @@ class _Run:
         self.tell(Event(kind="checked", check=check.name, result=result, findings=found))
 
     def _sourced(self, finding: Finding) -> Finding:
-        """Writes into a witness where the reward comes from."""
+        """Writes into a finding what its check is worth, and into its witness where the reward comes from."""
+        times = effort_of(self.context.task, self.context.reward.needs, self.context.budget.steps)
+        rates = shipped().of_check(finding.check, effort=times)
+        finding = replace(finding, rates={k: rates[k] for k in ("detection", "false_alarm")})
         if finding.witness is None:
             return finding
         return replace(finding, witness=replace(finding.witness, reward=dict(self.subject.source),
@@ -274,20 +278,27 @@ class _Run:
                 self.tell(Event(kind="repaired", check=finding.check, text=mended.fix.description, findings=[mended]))
                 return
 
+    def _off(self) -> list[CheckResult]:
+        """The checks that are off by default, where nobody chose."""
+        known = {c.name for c in checks()}
+        off = {} if self.config["only"] is not None else shipped().off()
+        return [CheckResult(name, "skipped", why, 0.0) for name, why in off.items() if name in known]
+
     def report(self, *, interrupted: bool) -> AuditReport:
         """What is known now; checks that have not finished are skipped."""
         findings, done = rank(self.findings), {r.name for r in self.results}
         results = [*self.results, *(CheckResult(c.name, "skipped", "interrupted", 0.0) for c in self.wanted
-                                    if c.name not in done)]
+                                    if c.name not in done), *self._off()]
         verdict = judge(self.context, findings, results, interrupted=interrupted)
         return AuditReport.of(self.context, self.subject, verdict=verdict, findings=findings, checks=results,
                               seconds=time.perf_counter() - self.began, interrupted=interrupted, config=self.config)
 
 
 def _chosen(only: Sequence[str] | None) -> list[Check]:
+    """The checks of these names; without names all that do not cry wolf too often (see `plaudit audit-record`)."""
     known = {c.name: c for c in checks()}
     if only is None:
-        return list(known.values())
+        return [known[name] for name in on_by_default(list(known))]
     strange = [name for name in only if name not in known]
     if strange:
         raise BadInput("only", expected=f"names out of {', '.join(known)}", received=", ".join(strange))

@@ -41,7 +41,7 @@ def budget_of(task: Task, needs: Needs, *, effort: float = 1.0, seconds: float |
     Example:
         >>> from plaudit.tasks.classic import CartPole
         >>> budget_of(CartPole(), Needs(), effort=0.5).steps
-        2000000
+        1200000
     """
     if seconds is not None and steps is not None:
         raise BadInput("seconds", expected="either seconds or steps", received=f"{seconds} s and {steps} steps")

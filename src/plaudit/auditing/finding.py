@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Severity = Literal["low", "medium", "high"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 Number = float | int | str | bool | Interval
-NOT_MEASURED: Mapping[str, str] = {"detection": "not yet measured", "false_alarm": "not yet measured"}
+UNTESTED: Mapping[str, str] = {"detection": "untested", "false_alarm": "untested"}
 
 
 def at_least(severity: Severity, threshold: str) -> bool:
@@ -61,7 +61,7 @@ class Finding:
     """The behaviour or state that shows it; one command replays it."""
     advice: str = ""
     fix: Fix | None = None
-    rates: Mapping[str, Any] = field(default_factory=lambda: dict(NOT_MEASURED))
+    rates: Mapping[str, Any] = field(default_factory=lambda: dict(UNTESTED))
     cost: float = 0.0
     """The share of the intended goal that optimising this reward loses, in [0, 1]: findings are ranked by it."""
     accepted: Accepted | None = None

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from plaudit.auditing.effort import effort_of
 from plaudit.auditing.finding import Finding
+from plaudit.auditing.record.quoting import shipped
 
 if TYPE_CHECKING:
     from plaudit.auditing.context import AuditContext
@@ -28,8 +30,10 @@ class Verdict:
 def judge(context: AuditContext, findings: Sequence[Finding], results: Sequence[CheckResult], *,
           interrupted: bool) -> Verdict:
     """The verdict of an audit: its worst finding, or how hard nothing was found."""
+    times, record = effort_of(context.task, context.reward.needs, context.budget.steps), shipped()
     effort = {"steps": sum(context.spent.values()), "searches": dict(context.spent),
-              "detection": "not yet measured"}
+              "times the default": round(times, 3), "detection": record.overall(effort=times),
+              "checks": {r.name: record.of_check(r.name, effort=times)["sentence"] for r in results}}
     worst = findings[0] if findings else None
     if worst is not None and worst.severity == "high":
         partly = "Interrupted; so far: not" if interrupted else "Not"
@@ -62,8 +66,8 @@ def _nothing_found(context: AuditContext, effort: dict[str, Any]) -> Verdict:
     if not meant - base >= SERVED * (top - base):
         return Verdict(f"Cannot tell whether it is safe to optimise: {numbers}; nothing is paid clearly more than what "
                        "is intended, but what is intended is not what pays best either.", None, effort)
-    return Verdict(f"No exploit found in {effort['steps']:,} steps of search: {numbers}; how often this effort finds "
-                   "planted flaws is not yet measured.", True, effort)
+    return Verdict(f"No exploit found in {effort['steps']:,} steps of search: {numbers}; "
+                   f"{effort['checks']['exploit']}.", True, effort)
 
 
 def _mean(values: torch.Tensor) -> float:

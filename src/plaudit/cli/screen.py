@@ -91,6 +91,7 @@ class Screen:
         colour = {True: "green", False: "red", None: "yellow"}[safe]
         self.console.print()
         self.console.print(Panel(f"[bold]{escape(report.verdict.sentence)}[/]", border_style=colour, padding=(0, 1)))
+        self.console.print(Padding(f"[bright_black]{escape(report.verdict.effort['detection'])}[/]", (0, 0, 0, 2)))
         for f in report.findings:
             known = f" [bright_black](accepted: {escape(f.accepted.reason)})[/]" if f.accepted else ""
             colour = "bright_black" if f.accepted else COLOUR[f.severity]

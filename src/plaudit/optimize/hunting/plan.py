@@ -29,7 +29,7 @@ OPTIMISERS = ("random", "scripted", "planned", "ppo", "cem", "qd")
 
 SHARES = {
     # task            random        scripted        ppo          cem          qd          evaluate
-    "cheap":         {"random": 0.01, "scripted": 0.04, "ppo": 0.45, "cem": 0.25, "qd": 0.15, "evaluate": 0.10},
+    "cheap":         {"random": 0.01, "scripted": 0.09, "ppo": 0.45, "cem": 0.22, "qd": 0.13, "evaluate": 0.10},
     "dear, choices": {"random": 0.02, "scripted": 0.06, "ppo": 0.42, "cem": 0.22, "qd": 0.08, "evaluate": 0.20},
     "dear, numbers": {"random": 0.02, "scripted": 0.06, "ppo": 0.16, "cem": 0.46, "qd": 0.08, "evaluate": 0.22},
     "planned":       {"random": 0.02, "scripted": 0.18, "ppo": 0.20, "cem": 0.15, "qd": 0.15, "evaluate": 0.30},
@@ -41,9 +41,9 @@ RL_COST = {"cheap": 100.0, "dear, choices": 2.0, "dear, numbers": 2.0, "planned"
 """What a step of PPO costs in plain steps: typical figures, the same on every machine."""
 BATCH_COST = {"cheap": 500, "dear, choices": 0, "dear, numbers": 0, "planned": 500}
 """What a step of a batch costs beyond its rows, in plain steps: typical figures too."""
-_BATCHES = 6000
+_BATCHES = 10_000
 """A small budget charges less for a batch, so that it pays for at least so many steps of one."""
-USUAL_STEPS = {"cheap": 3_000_000, "dear, choices": 80_000, "dear, numbers": 80_000, "planned": 1_200_000}
+USUAL_STEPS = {"cheap": 2_400_000, "dear, choices": 80_000, "dear, numbers": 80_000, "planned": 1_200_000}
 """The default effort of an audit: all its searches together take some 3 to 30 seconds of one core."""
 
 _SAFETY = 0.9
@@ -93,7 +93,7 @@ def divide(steps: int, names: Sequence[str], *, kind: str, rl_cost: float) -> di
 
     Example:
         >>> divide(1000, ["random", "scripted"], kind="cheap", rl_cost=20.0)
-        {'random': 66, 'scripted': 266, 'evaluate': 666}
+        {'random': 50, 'scripted': 450, 'evaluate': 500}
     """
     table = {n: s for n, s in SHARES[kind].items() if n in names or n == "evaluate"}
     weight = {n: s / (rl_cost if n == "ppo" else 1.0) for n, s in table.items()}
@@ -105,8 +105,8 @@ def typical(steps: int, kind: str, *, rl_cost: float | None = None, batch_cost: 
     """A budget of steps with the typical figures of its kind.
 
     Example:
-        >>> typical(30_000, "cheap").batch_cost, typical(4_000_000, "cheap").batch_cost
-        (5, 500)
+        >>> typical(30_000, "cheap").batch_cost, typical(9_000_000, "cheap").batch_cost
+        (3, 500)
     """
     return Budget(steps=steps, rl_cost=rl_cost or RL_COST[kind],
                   batch_cost=batch_cost or min(BATCH_COST[kind], steps // _BATCHES))
