@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from plaudit.auditing.flaws import TEMPLATES, Flaw, flaw, flaws
 from plaudit.auditing.flaws.boat_race import farmed_checkpoints
 from plaudit.auditing.flaws.escape import escape_by_death
+from plaudit.auditing.flaws.flaw import slug
 from plaudit.auditing.flaws.maps import ways_to
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
@@ -22,7 +24,7 @@ from plaudit.tasks.policy import RandomPolicy
 from plaudit.tasks.rollouts import rollout
 
 CHECKS = {"contract", "scale", "incentives", "exploit", "distance", "fragility"}
-GRIDS = [f.name for f in flaws() if "grid" in f.tags]
+GRIDS = [f.name for f in flaws() if "grid" in f.tags and f.split == "tuned"]
 
 
 class Acts:
@@ -64,12 +66,19 @@ def best_in(world: GridWorld, reward: Reward, discount: float = 0.99) -> Episode
 # --- the collection ---------------------------------------------------------------------------------------
 
 
-def test_there_are_sixteen_with_names_of_their_own_on_three_kinds_of_tasks():
+def test_there_are_at_least_sixty_with_names_of_their_own_on_three_kinds_of_tasks():
     all_of_them = flaws()
-    assert len({f.name for f in all_of_them}) == len(TEMPLATES) == 16
-    kinds = {kind: sum(kind in f.tags for f in all_of_them) for kind in ("grid", "classic", "mujoco")}
-    assert kinds["grid"] >= 5 and kinds["mujoco"] >= 4 and sum(kinds.values()) == 16
-    assert len({f.kind for f in all_of_them}) >= 10
+    assert len({f.name for f in all_of_them}) == len(all_of_them) >= 60
+    assert len({slug(f.name) for f in all_of_them}) == len(all_of_them)
+    kinds = {kind: sum(kind in f.tags for f in all_of_them) for kind in ("grid", "classic", "mujoco", "box2d")}
+    assert kinds["grid"] >= 16 and kinds["classic"] >= 12 and kinds["mujoco"] + kinds["box2d"] >= 16
+    assert sum(kinds.values()) == len(all_of_them)
+    assert len({f.kind for f in all_of_them}) >= 15
+
+
+def test_only_the_first_sixteen_were_tuned_on():
+    assert [f.name for f in flaws() if f.split == "tuned"] == [t().name for t in TEMPLATES]
+    assert len(TEMPLATES) == 16 and {f.split for f in flaws()} == {"tuned", "fresh"}
 
 
 def test_every_flaw_is_complete_and_names_real_checks():
@@ -78,12 +87,37 @@ def test_every_flaw_is_complete_and_names_real_checks():
         assert f.caught_by and set(f.caught_by) <= CHECKS
 
 
+def test_no_two_flaws_are_the_same_function_on_the_same_task():
+    paid = [(f.target, f.env) for f in flaws()]
+    assert len(set(paid)) == len(paid)
+
+
+def test_listing_the_collection_makes_no_environment(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("an environment was made")
+
+    monkeypatch.setattr("plaudit.tasks.gym.GymTask.__init__", refuse)
+    monkeypatch.setattr("plaudit.tasks.gridworld.GridWorld.__init__", refuse)
+    assert len(flaws()) >= 60
+    with pytest.raises(AssertionError, match="was made"):
+        flaw("paid_survival").task()
+
+
 @pytest.mark.parametrize("name", [f.name for f in flaws()])
 def test_its_functions_can_be_named_on_the_command_line(name):
     f = flaw(name)
-    assert f.target is not None and load_target(f.target).thing is f.flawed
-    assert f.env is not None and load_target(f.env).thing is f.make
+    assert f.target is not None and f.env is not None and f.wanted is not None
+    assert same(load_target(f.target).thing, f.flawed) and same(load_target(f.env).thing, f.make)
+    assert same(load_target(f.wanted.rpartition(":")[0]).thing, f.intended)
     assert f.intent().target is not None
+
+
+def same(one, other) -> bool:
+    """The same function with the same keywords, or two objects of one class with the same numbers."""
+    if isinstance(one, functools.partial):
+        return same(one.func, other.func) and (one.args, one.keywords) == (other.args, other.keywords)
+    return one is other or (type(one) is type(other) and not callable(getattr(one, "__code__", None))
+                            and vars(one) == vars(other) and type(one).__name__ in ("RunningNorm", "FirstVisits"))
 
 
 @pytest.mark.parametrize("name", [f.name for f in flaws()])

@@ -11,6 +11,8 @@ from plaudit.tasks.base import Task
 from plaudit.tasks.making import make
 
 ENV = "HalfCheetah-v5"
+GENTLE = {"Swimmer-v5": 0.0001}
+"""What effort costs in Gymnasium where it is not 0.1."""
 
 
 def task(env_id: str = ENV) -> Task:
@@ -38,8 +40,9 @@ def drowning_effort(env_id: str = ENV, *, weight: float = 20.0) -> Flaw:
     body = runner(env_id)
     return Flaw(
         name="drowned", kind="drowned term", statement="the robot travels far forward",
-        wrong="the effort term is 200 times too large, so standing still beats every gait",
+        wrong="the effort term is hundreds of times too large, so standing still beats every gait",
         make=task if env_id == ENV else partial(task, env_id), flawed=bound(reward, weight=weight, speed=body.speed),
-        healthy=bound(healthy, speed=body.speed), intended=bound(intended, speed=body.speed, seconds=body.seconds),
+        healthy=bound(healthy, weight=GENTLE.get(env_id, 0.1), speed=body.speed),
+        intended=bound(intended, speed=body.speed, seconds=body.seconds),
         reduce="sum", caught_by=("scale", "exploit"), strength=weight, tags=("mujoco", "terms"),
         source="Booth et al. (2023), The perils of trial-and-error reward design (weights misjudged by orders)")

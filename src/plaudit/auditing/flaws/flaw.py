@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from plaudit.auditing.intent import Intent, Reduce
 from plaudit.core.functions import reward as as_reward
@@ -15,11 +16,14 @@ from plaudit.core.targets import load_target
 from plaudit.tasks.base import Task
 
 Function = Callable[..., Any]
+Split = Literal["tuned", "fresh", ""]
+NAMED = "plaudit.auditing.flaws.named"
+"""The module whose attributes are the members of the collection, so that a target can name one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flaw:
-    """A reward with a known fault. Made by a template; `flaws()` lists the first sixteen.
+    """A reward with a known fault. Made by a template; `flaws()` lists the collection.
 
     Example:
         >>> from plaudit.auditing.flaws import flaw
@@ -53,15 +57,25 @@ class Flaw:
     strength: float = 1.0
     """The number that the template was given."""
 
+    split: Split = ""
+    """`tuned`: thresholds of the checks were chosen while looking at it. `fresh`: they were not. Empty: it is not
+    of the collection, and was made by a template with other numbers."""
+
     @property
     def target(self) -> str | None:
-        """How `plaudit audit` names the flawed reward; None where the template was given other numbers."""
-        return _target(self.flawed)
+        """How `plaudit audit` names the flawed reward; None where it is not of the collection."""
+        return self._target("flawed")
 
     @property
     def env(self) -> str | None:
-        """How `plaudit audit --env` names the task; None where the template was given another."""
-        return _target(self.make)
+        """How `plaudit audit --env` names the task; None where it is not of the collection."""
+        return self._target("make")
+
+    @property
+    def wanted(self) -> str | None:
+        """How `plaudit audit --intent` names what is wanted; None where it is not of the collection."""
+        text = self._target("intended")
+        return f"{text}:{self.reduce}" if text else None
 
     def task(self) -> Task:
         """The environment."""
@@ -77,19 +91,40 @@ class Flaw:
 
     def intent(self) -> Intent:
         """What is wanted, as a number for each episode."""
-        text = _target(self.intended)
-        return Intent(f"{text or self.name}:{self.reduce}", self.statement,
-                      as_reward(self.intended, name=f"{self.name}, intended"), self.reduce,
-                      target=load_target(text) if text else None)
+        return intent_of(self.intended, self.reduce, self.statement, name=self.name, target=self._target("intended"))
+
+    def _target(self, part: str) -> str | None:
+        return target_of(getattr(self, part)) or (f"{NAMED}:{slug(self.name)}.{part}" if self.split else None)
+
+
+def intent_of(intended: Function, reduce: Reduce, statement: str, *, name: str, target: str | None) -> Intent:
+    """An intent with its words, and the target that names it where there is one."""
+    return Intent(f"{target or name}:{reduce}", statement, as_reward(intended, name=f"{name}, intended"), reduce,
+                  target=load_target(target) if target else None)
+
+
+def slug(name: str) -> str:
+    """The name as an identifier.
+
+    Example:
+        >>> slug("paid_survival/Walker2d-v5/0.02")
+        'paid_survival_Walker2d_v5_0_02'
+    """
+    return re.sub(r"\W", "_", name)
 
 
 def bound(fn: Function, **options: Any) -> Function:
-    """The function with some keywords fixed; itself where they are its defaults, so that it keeps its name."""
+    """The function with some keywords fixed; itself where they are its defaults, so that it keeps its target."""
     defaults = inspect.signature(fn).parameters
     changed = {k: v for k, v in options.items() if defaults[k].default != v}
-    return functools.partial(fn, **changed) if changed else fn
+    if not changed:
+        return fn
+    out = functools.partial(fn, **changed)
+    setattr(out, "__name__", fn.__name__)  # noqa: B010  (a partial takes attributes, and reports call it by its name)
+    return out
 
 
-def _target(fn: Callable[..., Any]) -> str | None:
+def target_of(fn: Callable[..., Any]) -> str | None:
+    """`module:name` of a function at the top of a module; None for others."""
     name = getattr(fn, "__qualname__", "")
     return f"{fn.__module__}:{name}" if name.isidentifier() else None

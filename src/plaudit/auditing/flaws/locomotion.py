@@ -1,10 +1,15 @@
-"""Where the MuJoCo runners of Gymnasium (v5) keep their forward speed, and how long a step lasts."""
+"""The longer tasks of the collection: runners, arms and landers, with episodes short enough to audit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from plaudit.core.errors import BadInput
+from plaudit.tasks.base import Task
+from plaudit.tasks.making import make
 
 
 @dataclass(frozen=True)
@@ -12,9 +17,9 @@ class Runner:
     """What a template has to know of an environment."""
 
     speed: int
-    """The index of the forward velocity (m/s) in the observation."""
+    """The index of the forward velocity in the observation (m/s; BipedalWalker scales it by 0.12)."""
     seconds: float
-    """The time of one step."""
+    """The metres of one step at a velocity of 1: the time of the step, and of BipedalWalker also the scale."""
     horizon: int
     """Steps of an episode in the flaw collection: shorter than Gymnasium's 1000, so that an audit sees many."""
 
@@ -25,7 +30,42 @@ RUNNERS = {
     "Walker2d-v5": Runner(8, 0.008, 150),
     "Swimmer-v5": Runner(3, 0.04, 200),
     "Ant-v5": Runner(13, 0.05, 200),
+    "BipedalWalker-v3": Runner(2, 0.02 / 0.12, 200),
 }
+HORIZONS = {
+    "CartPole-v1": 200, "MountainCar-v0": 300, "MountainCarContinuous-v0": 300, "Acrobot-v1": 200, "Pendulum-v1": 200,
+    "InvertedPendulum-v5": 200, "InvertedDoublePendulum-v5": 200, "Reacher-v5": 50, "Pusher-v5": 100,
+    "LunarLander-v3": 400, **{name: r.horizon for name, r in RUNNERS.items()},
+}
+"""Steps of an episode in the collection."""
+
+
+def short(env_id: str) -> Task:
+    """The environment with the collection's horizon.
+
+    Raises:
+        BadInput: when it is none of `HORIZONS`.
+
+    Example:
+        >>> short("CartPole-v1").horizon
+        200
+    """
+    if env_id not in HORIZONS:
+        raise BadInput("env_id", expected=f"one of {', '.join(HORIZONS)}", received=env_id)
+    return make(env_id, horizon=HORIZONS[env_id])
+
+
+def far(obs: Any, env_id: str) -> Any:
+    """Metres from the fingertip to the target (Reacher), or from the cylinder to its goal (Pusher)."""
+    obs = np.asarray(obs)
+    apart = obs[..., 8:10] if env_id == "Reacher-v5" else obs[..., 17:20] - obs[..., 20:23]
+    return np.sqrt((apart**2).sum(-1))
+
+
+def untouched(obs: Any) -> Any:
+    """Metres from the fingertip of Pusher to the cylinder."""
+    obs = np.asarray(obs)
+    return np.sqrt(((obs[..., 14:17] - obs[..., 17:20]) ** 2).sum(-1))
 
 
 def runner(env_id: str) -> Runner:

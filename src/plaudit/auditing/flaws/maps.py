@@ -51,7 +51,33 @@ def ways_to(map: str, letter: str) -> np.ndarray:
 
 def steps_left(obs: Any, ways: np.ndarray) -> np.ndarray:
     """`ways_to` at the cells that observations [..., D] show, [...] float32."""
+    return lookup(obs, ways).astype(np.float32)
+
+
+def cells(map: str, letter: str) -> list[tuple[int, int]]:
+    """Row and column of every cell with this letter, row by row.
+
+    Example:
+        >>> cells("SG.G", "G")
+        [(0, 1), (0, 3)]
+    """
+    rows = map.strip("\n").split("\n")
+    return [(r, c) for r, row in enumerate(rows) for c, x in enumerate(row) if x == letter]
+
+
+def on(obs: Any, letter: str, map: str) -> Any:
+    """Whether observations [..., D] show a cell with this letter, [...] bool."""
+    return lookup(obs, np.array([[x == letter for x in row] for row in map.strip("\n").split("\n")]))
+
+
+def lookup(obs: Any, table: np.ndarray) -> np.ndarray:
+    """The entries of a table [H, W] at the cells that observations [..., D] show."""
     obs = np.asarray(obs)
-    size = np.maximum(np.array(ways.shape) - 1, 1)
+    size = np.maximum(np.array(table.shape) - 1, 1)
     row, column = (np.rint(obs[..., i] * size[i]).astype(int) for i in (0, 1))
-    return ways[row, column].astype(np.float32)
+    return table[row, column]
+
+
+def flag(obs: Any, index: int = 0) -> np.ndarray:
+    """The scaled value of a flag: observations are row, column, and then the flags."""
+    return np.asarray(obs)[..., 2 + index]

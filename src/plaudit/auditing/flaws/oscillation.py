@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from plaudit.auditing.flaws.flaw import Flaw, bound
+from plaudit.auditing.flaws.locomotion import short
 from plaudit.tasks.base import Task
 from plaudit.tasks.making import make
 
@@ -32,12 +34,13 @@ def intended(next_obs: Any) -> Any:
     return 1.0 * (next_obs[..., 0] >= FLAG)
 
 
-def one_way_progress(*, progress: float = 10.0, goal: float = 5.0) -> Flaw:
+def one_way_progress(env_id: str = "MountainCar-v0", *, progress: float = 10.0, goal: float = 5.0) -> Flaw:
     """Progress to the right pays `progress` a unit and is never taken back; the flag pays `goal`."""
     return Flaw(
         name="oscillation", kind="farmed bonus", statement="the car reaches the flag",
         wrong="moving right pays and moving left is free, so rocking in the valley pays more than the flag",
-        make=task, flawed=bound(reward, progress=progress, goal=goal),
+        make=task if env_id == "MountainCar-v0" else partial(short, env_id),
+        flawed=bound(reward, progress=progress, goal=goal),
         healthy=bound(healthy, progress=progress, goal=goal), intended=intended, reduce="any",
         caught_by=("incentives", "exploit"), strength=progress, tags=("classic", "cycle"),
         source="Randlov and Alstrom (1998), Learning to drive a bicycle (progress paid, its loss not)")
