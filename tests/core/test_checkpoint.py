@@ -97,6 +97,20 @@ def test_what_safetensors_cannot_keep_is_refused_before_anything_is_written(
     assert list(read_tensors(tmp_path / "x.safetensors")[0]) == ["old"]
 
 
+def test_the_same_content_has_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    """safetensors orders its metadata by a hash that differs between processes."""
+    code = ("import sys, torch; from plaudit.core.checkpoint import write_tensors; "
+            "write_tensors(sys.argv[1], {'w': torch.arange(3)}, "
+            "{k: 'ü\\x01\\n\\t' * i for i, k in enumerate('gecadbf')})")
+    there, here = tmp_path / "there.safetensors", tmp_path / "here.safetensors"
+    subprocess.run([sys.executable, "-c", code, str(there)], check=True)
+    write_tensors(here, {"w": torch.arange(3)},
+                  {k: "ü\x01\n\t" * i for i, k in enumerate("gecadbf")})
+    assert there.read_bytes() == here.read_bytes()
+    tensors, meta = read_tensors(there)
+    assert meta["a"] == "ü\x01\n\t" * 3 and torch.equal(tensors["w"], torch.arange(3))
+
+
 def test_meta_that_is_no_text_is_refused(tmp_path: Path, unchecked: None) -> None:
     with pytest.raises(BadInput, match="meta"):
         write_tensors(tmp_path / "x.safetensors", {}, {"step": 3})  # type: ignore[dict-item]

@@ -142,6 +142,20 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping
     whole = {_tensor_name(name): _own_values(name, tensor) for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         save_file(_without_sharing(whole), temporary, meta or None)  # with {} safetensors writes a broken header
+        _order_header(temporary)
+
+
+def _order_header(path: Path) -> None:
+    """Puts the text of a new file in alphabetical order: safetensors' own differs from one process to the next."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = cast("dict[str, dict[str, Any]]", json.loads(file.read(length)))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:  # the same text in another order; spaces may follow
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
