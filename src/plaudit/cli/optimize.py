@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from plaudit.cli.workers import RayOption, where
 from plaudit.core.errors import BadInput
 from plaudit.core.reward import Reward
 
@@ -64,6 +65,9 @@ class OptimizeArgs:
     """Where the reward gives no number: leave the step out, or stop."""
     threads: int = 1
     """CPU threads of torch; more rarely help with small networks."""
+    ray: RayOption = None
+    """Train shards of the population on Ray, with the same numbers: on all cores of this machine, on a NUMBER of them,
+    or on the cluster at an ADDRESS (auto, or host:port)."""
 
 
 def optimize(args: OptimizeArgs) -> int:
@@ -86,7 +90,7 @@ def optimize(args: OptimizeArgs) -> int:
     others = [EnvReward(name="env").with_role("watch")] if reward is not None else []
     trained = train(args.algo, task, reward=reward, others=others, population=args.population, steps=args.steps,
                     seed=args.seed, device=args.device, log_dir=args.log_dir, out=out, resume=args.resume,
-                    config=_config(args), on_unknown=args.on_unknown, wandb=args.wandb)
+                    config=_config(args), on_unknown=args.on_unknown, wandb=args.wandb, ray=where(args.ray))
     print(f"trained {args.population} x {args.algo} on {task.name} for {trained.steps:,} steps each; saved in {out}")
     summary: dict[str, Any] = {"algo": args.algo, "env": args.env, "reward": args.reward, "seed": args.seed,
                                "steps": trained.steps, "population": args.population}

@@ -102,6 +102,11 @@ class Cluster:
             raise _bad_address(self.address, f"{type(error).__name__}: {error}") from error
         _let_ray_print(False)
 
+    def cores(self) -> int:
+        """How many jobs can run at once; starts the workers."""
+        self.start()
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+
     def close(self) -> None:
         """Lets the workers go, if this process began them."""
         if self._ours:

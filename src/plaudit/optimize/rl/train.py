@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit.core.algebra import as_reward
-from plaudit.core.errors import BadInput
+from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.functions import EnvReward
 from plaudit.core.reward import Reward
 from plaudit.optimize.rl.algorithms import Algo, algorithm
@@ -18,6 +18,7 @@ from plaudit.optimize.rl.trainer import RunOptions, Trainer
 from plaudit.tasks.base import Task
 
 if TYPE_CHECKING:
+    from plaudit.core.cluster import Cluster
     from plaudit.optimize.rl.auxiliary import Auxiliary
     from plaudit.optimize.rl.relabel import Relabel
 
@@ -28,7 +29,7 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
           out: str | Path | None = None, resume: bool = False, checkpoint_every: int | None = None,
           progress: bool = True, config: Any = None, on_unknown: OnUnknown = "mask",
           relabel: Relabel | None = None, auxiliaries: Sequence[Auxiliary] = (),
-          wandb: str | None = None) -> Trained:
+          wandb: str | None = None, ray: Cluster | str | bool | None = None) -> Trained:
     """Trains a population of agents on a reward.
 
     All members run side by side in one set of stacked networks; each has its own seeds (and hyper-parameters, where
@@ -57,6 +58,8 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
             chosen by `config.relabel`.
         auxiliaries: For `ppo`: further losses beside its own, each an `Auxiliary`.
         wandb: A project on Weights & Biases to log to, one run for each member (extra `wandb`); see `WandbLog`.
+        ray: Trains shards of the population on Ray, with the same numbers: True for all cores of this machine, or as
+            for `plaudit.core.jobs.run_jobs`. Members must be independent: no hooks, no reward that the run changes.
 
     Raises:
         BadInput: when an argument is out of range, or `out` is not ours.
@@ -86,6 +89,18 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
         raise BadInput("relabel", expected="None for ppo, which scores every rollout anew", received=relabel)
     if auxiliaries and algo != "ppo":
         raise BadInput("auxiliaries", expected=f"none for {algo}", received=[a.name for a in auxiliaries])
+    if ray is not None and ray is not False:
+        hooks = {"callbacks": callbacks, "relabel": relabel, "auxiliaries": auxiliaries, "wandb": wandb}
+        given = [name for name, value in hooks.items() if value]
+        if given:
+            raise Unsupported(f"{', '.join(given)} cannot travel to a worker; leave them out, or train without ray")
+        from plaudit.optimize.rl.shards import train_on_ray
+
+        return train_on_ray(algo, task, reward=EnvReward() if reward is None else as_reward(reward), others=others,
+                            members=members, steps=steps, seed=seed, device=device, config=config, ray=ray,
+                            on_unknown=on_unknown, out=None if out is None else Path(out),
+                            log_dir=None if log_dir is None else Path(log_dir), resume=resume, progress=progress,
+                            checkpoint_every=checkpoint_every)
     if wandb is not None:
         from plaudit.optimize.rl.wandb_log import WandbLog
 
