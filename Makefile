@@ -11,10 +11,10 @@ INSTALLED := .venv/.installed
 export OMP_WAIT_POLICY := PASSIVE
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo test slow lint types docs pages bench clean
+.PHONY: help setup demo test slow lint types docs pages bench audit-record clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
 
 setup: $(INSTALLED)  ## creates .venv with everything in it
 
@@ -50,6 +50,9 @@ pages: $(INSTALLED)  ## writes docs/zoo.md and the README's table from results/
 
 bench: $(INSTALLED)  ## the measurements behind the design notes
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+audit-record: $(INSTALLED)  ## what the checks find of the planted flaws: hours; goes on where it was killed
+	$(BIN)/plaudit audit-record $(RECORD)
 
 clean:  ## removes everything that was built, the environment too
 	rm -rf .venv site build dist .pytest_cache .ruff_cache .hypothesis

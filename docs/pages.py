@@ -1,4 +1,5 @@
-"""Writes what is generated from results/: docs/zoo.md, its figures, and the zoo table of the README.
+"""Writes what is generated from results/: docs/zoo.md, docs/record.md, their figures, the zoo table of the README,
+and the rates that the package quotes (src/plaudit/auditing/record/measured.json).
 
     python docs/pages.py            writes them (make pages)
     python docs/pages.py --check    fails where they are not what results/ says
@@ -7,10 +8,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
 
+from plaudit.auditing.record.building import for_package
+from plaudit.auditing.record.page import markdown as record_page
 from plaudit.zoo.table import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +46,22 @@ def generate(root: Path) -> dict[Path, bytes]:
     body = f"{BEGIN}\n\n{markdown(results)}\n{END}"
     region = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
     out[root / "README.md"] = region.sub(lambda _: body, readme).encode()
-    return out
+    return out | record_pages(root)
+
+
+def record_pages(root: Path) -> dict[Path, bytes]:
+    """The page of the audit record, its figure, and the rates that the package ships; nothing where there is none."""
+    source = root / "results" / "audit-record.json"
+    if not source.is_file():
+        return {}
+    record = json.loads(source.read_text(encoding="utf-8"))
+    rates = json.dumps(for_package(record), indent=1, allow_nan=False) + "\n"
+    out = {root / "src" / "plaudit" / "auditing" / "record" / "measured.json": rates.encode()}
+    picture = source.with_suffix(".png")
+    figure = "images/audit-record.png" if picture.is_file() else None
+    if figure is not None:
+        out[root / "docs" / figure] = picture.read_bytes()
+    return out | {root / "docs" / "record.md": record_page(record, figure=figure).encode()}
 
 
 def stale(root: Path) -> list[Path]:

@@ -27,6 +27,8 @@ class Command:
 COMMANDS = {
     "audit": Command("plaudit.cli.audit", "AuditArgs", "audit",
                      "is a reward safe to optimise? the verdict in a minute"),
+    "audit-record": Command("plaudit.cli.audit_record", "AuditRecordArgs", "audit_record",
+                            "how many planted flaws the checks find, how often they cry wolf"),
     "replay": Command("plaudit.cli.replay", "ReplayArgs", "replay", "plays the witness of a finding, step by step"),
     "optimize": Command("plaudit.cli.optimize", "OptimizeArgs", "optimize", "trains agents on a reward"),
     "zoo": Command("plaudit.cli.zoo", "ZooArgs", "zoo", "published systems as experiments, with their verdicts"),

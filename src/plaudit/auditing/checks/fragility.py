@@ -175,7 +175,7 @@ def _flip(context: AuditContext, change: Change, rows: Sequence[Outcome]) -> tup
         larger = max(lost, key=lambda x: x.mean)
         severity = _at_most(severity_of(larger), change.worst)
         cost = min(max(larger.mean, 0.0), 1.0)
-        if severity_of(larger) is None:
+        if severity == "low":  # two behaviours of one search may differ by so much without any change
             return None
     title = (f"with {change.name} the best-paid behaviour changes from {rows[old].behaviour.name!r} (intent "
              f"{interval(rows[old].meant_E)}) to {rows[new].behaviour.name!r} (intent {interval(rows[new].meant_E)})")

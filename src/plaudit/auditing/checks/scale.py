@@ -55,7 +55,7 @@ class ScaleCheck:
         if silent is not None:
             return [silent]
         terms = term_table(context, ranked.table)
-        findings = [*_rare(context, random), *_flat(context, ranked)]
+        findings = [*_rare(context, ranked, random), *_flat(context, ranked)]
         return [*findings, *_dead(context, ranked, terms), *_drowned(context, ranked, terms), *_fighting(terms)]
 
 
@@ -91,8 +91,11 @@ def _silent(context: AuditContext, ranked: Ranking, random: Tensor) -> Finding |
                "next_obs, row or column, metres or centimetres) with the last step of the witness.")
 
 
-def _rare(context: AuditContext, random: Tensor) -> Iterator[Finding]:
-    """Hardly any random step tells anything: a learner finds the reward by luck. Not a fault, but worth knowing."""
+def _rare(context: AuditContext, ranked: Ranking, random: Tensor) -> Iterator[Finding]:
+    """Hardly any random step tells anything, and no search but exact planning came upon the reward either.
+
+    Not a fault, but worth knowing: a learner finds it by luck. Where a search of this effort found it, a learner will.
+    """
     usual = float(random.mode().values)
     odd = (random - usual).abs() > 1e-9 * max(float(random.abs().max()), 1e-12)
     share = float(odd.double().mean())
@@ -102,6 +105,11 @@ def _rare(context: AuditContext, random: Tensor) -> Iterator[Finding]:
     lucky = int(((score.value.double() - usual).abs() > 1e-9).logical_and(score.mask & score.known).any(1).sum())
     if usual != 0 and float(score.returns()[0].double().std()) > 0:
         return  # the length of the episode tells
+    searched = {id(b) for b in context.found.behaviours if b.origin != "planned"}
+    met = [((r.score.value.double() - usual).abs() > 1e-9) & r.score.mask & r.score.known
+           for r in ranked.table.rows if id(r.behaviour) in searched]
+    if any(bool(m.any()) for m in met):
+        return
     chance = proportion_interval(lucky, context.random.B)
     yield Finding(
         check=CHECK.name, kind="sparse", severity="low",
