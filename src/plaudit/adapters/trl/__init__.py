@@ -1,0 +1,8 @@
+"""TRL: a plaudit reward as one of its `reward_funcs`, and a function that was written for it as a plaudit reward."""
+
+from __future__ import annotations
+
+from plaudit.adapters.trl.ours import TRLReward
+from plaudit.adapters.trl.theirs import FromTRL
+
+__all__ = ["FromTRL", "TRLReward"]
