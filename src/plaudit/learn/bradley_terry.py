@@ -14,8 +14,8 @@ from plaudit.core.errors import BadInput
 from plaudit.core.stacked_adam import MemberNoise, PerMember, PopulationAdam, per_member
 from plaudit.feedback.oracles import Over, check_over
 from plaudit.learn.comparing import PairData
-from plaudit.learn.gradients import fragment_scores
-from plaudit.learn.losses import Ties, pair_loss
+from plaudit.learn.gradients import FragmentScorer
+from plaudit.learn.losses import Ties, pair_loss, pair_slope
 from plaudit.learn.model import LearnedReward
 
 Standard = Literal["mean", "top", "scale", "none"]
@@ -85,27 +85,31 @@ class BradleyTerry:
         self.model, self.config = model, config or BradleyTerryConfig()
         self.device = model.net.flat.device
         self.adam = PopulationAdam([model.net.flat], eps=1e-8)
+        self.scorer = FragmentScorer(model.net)
+        self._steps: dict[tuple[int, ...], Tensor] = {}
         self.lr = per_member("config.lr", self.config.lr, model.K, device=self.device)
         self.noise = MemberNoise([s.child("pairs") for s in model.seeds], device=self.device)
         self.max_norm = None if self.config.max_norm is None else torch.full_like(self.lr, self.config.max_norm)
 
     # --- one step ----------------------------------------------------------------------------------------
 
-    def gaps(self, data: PairData, index_Kb: Int[Tensor, "K b"]) -> tuple[Float[Tensor, "K b"], Any]:
-        """The differences of scores in raw units, and the backward of the scores [K, 2 b]."""
+    def gaps(self, data: PairData, index_Kb: Int[Tensor, "K b"]) -> Float[Tensor, "K b"]:
+        """The differences of scores in raw units."""
         weight = data.weight_N2L[index_Kb].flatten(1, 2)
-        score, backward = fragment_scores(self.model.net, data.steps(index_Kb), weight)
-        pair = score.view(*index_Kb.shape, 2)
-        return pair[..., 0] - pair[..., 1], backward
+        pair = self.scorer(data.steps(index_Kb, self._steps), weight).view(*index_Kb.shape, 2)
+        return pair[..., 0] - pair[..., 1]
 
     def losses(self, gap_Kb: Float[Tensor, "K b"], data: PairData,
                index_Kb: Int[Tensor, "K b"]) -> Float[Tensor, "K b"]:
         """The loss of each pair, not weighted."""
-        c = self.config
-        return pair_loss(gap_Kb, data.label[index_Kb], margin=data.margin[index_Kb], scale=data.scale[index_Kb],
-                         noise=c.noise, smoothing=c.smoothing, tie=data.tie[index_Kb], ties=c.ties,
-                         tie_width=c.tie_width)
+        return pair_loss(gap_Kb, data.label[index_Kb], **self._said(data, index_Kb))
 
+    def _said(self, data: PairData, index: Int[Tensor, "K b"]) -> dict[str, Any]:
+        c = self.config
+        return {"margin": data.margin[index], "scale": data.scale[index], "noise": c.noise, "smoothing": c.smoothing,
+                "tie": data.tie[index], "ties": c.ties, "tie_width": c.tie_width}
+
+    @torch.no_grad()
     def step(self, data: PairData, index_Kb: Int[Tensor, "K b"], *, counts_Kb: Tensor | None = None,
              active_K: Tensor | None = None) -> Float[Tensor, "K"]:
         """One optimiser step of every network on its pairs; returns the mean losses before it.
@@ -116,17 +120,15 @@ class BradleyTerry:
             counts_Kb: 0 where an entry only pads; None counts all. A network without any stands still.
             active_K: Which networks may move.
         """
-        gap, backward = self.gaps(data, index_Kb)
-        gap.requires_grad_()
         weight = data.weight[index_Kb] if counts_Kb is None else data.weight[index_Kb] * counts_Kb
         total = weight.sum(1)
-        with torch.enable_grad():
-            loss = (self.losses(gap, data, index_Kb) * weight).sum(1) / total.clamp(min=1e-12)
-            (grad,) = torch.autograd.grad(loss.sum(), gap)
-        backward(torch.stack([grad, -grad], -1).flatten(1))
+        share = weight / total.clamp(min=1e-12).unsqueeze(1)
+        gap = self.gaps(data, index_Kb)
+        slope = share * pair_slope(gap, data.label[index_Kb], **self._said(data, index_Kb))
+        self.scorer.backward(torch.stack([slope, -slope], -1).flatten(1))
         moves = total > 0 if active_K is None else (total > 0) & active_K
         self.adam.step(lr=self.lr, max_norm=self.max_norm, active=None if bool(moves.all()) else moves)
-        return loss.detach()
+        return (self.losses(gap, data, index_Kb) * share).sum(1)
 
     # --- many steps --------------------------------------------------------------------------------------
 
@@ -181,7 +183,7 @@ class BradleyTerry:
     @torch.no_grad()
     def all_gaps(self, data: PairData, rows_Kn: Int[Tensor, "K n"]) -> Float[Tensor, "K n"]:
         """The differences of scores in raw units; NaN where a row is -1."""
-        parts = [self.gaps(data, rows_Kn[:, at:at + 1024].clamp(min=0))[0] for at in range(0, rows_Kn.shape[1], 1024)]
+        parts = [self.gaps(data, rows.clamp(min=0)) for rows in rows_Kn.split(256, 1)]
         return torch.where(rows_Kn >= 0, torch.cat(parts, 1), torch.nan)
 
     @torch.no_grad()

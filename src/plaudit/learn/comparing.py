@@ -80,12 +80,25 @@ class PairData:
         """The steps of the longest fragment."""
         return self.weight_N2L.shape[-1]
 
-    def steps(self, index_Kb: Int[Tensor, "K b"]) -> Float[Tensor, "K M D"]:
-        """The features of pairs, M = b * 2 * L."""
+    def steps(self, index_Kb: Int[Tensor, "K b"], rooms: dict[tuple[int, ...], Tensor] | None = None) -> Float[
+            Tensor, "K M D"]:
+        """The features of pairs, M = b * 2 * L.
+
+        Args:
+            index_Kb: The pairs of each network.
+            rooms: Memory to write them into, again and again.
+        """
         K, b = index_Kb.shape
         D = self.features_SD.shape[-1]
         if self.laid_out is not None:
-            return self.laid_out.index_select(0, index_Kb.reshape(-1)).view(K, b * 2 * self.L, D)
+            shape = (K * b, self.laid_out.shape[1])
+            room = None if rooms is None else rooms.get(shape)
+            if rooms is not None and room is None:
+                if len(rooms) > 4:
+                    rooms.clear()
+                room = rooms[shape] = self.laid_out.new_empty(shape)
+            found = torch.index_select(self.laid_out, 0, index_Kb.reshape(-1), out=room)
+            return found.view(K, b * 2 * self.L, D)
         at = self.first_step[index_Kb].unsqueeze(-1) + torch.arange(self.L, device=index_Kb.device)
         at = at.clamp(max=len(self.features_SD) - 1)
         return self.features_SD.index_select(0, at.reshape(-1)).view(K, b * 2 * self.L, D)

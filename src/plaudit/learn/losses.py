@@ -67,3 +67,34 @@ def pair_loss(gap: Float[Tensor, "..."], label: Float[Tensor, "..."], *, margin:
         return torch.where(tie, torch.zeros_like(loss), loss)
     between = math.log(math.expm1(2 * tie_width)) + logsigmoid(gap - tie_width) + logsigmoid(-gap - tie_width)
     return torch.where(tie, -between, loss)
+
+
+def pair_slope(gap: Float[Tensor, "..."], label: Float[Tensor, "..."], *, margin: Float[Tensor, "..."] | float = 0.0,
+               scale: Float[Tensor, "..."] | float = 1.0, noise: float = 0.0, smoothing: float = 0.0,
+               tie: Bool[Tensor, "..."] | None = None, ties: Ties = "soft",
+               tie_width: float = 0.5) -> Float[Tensor, "..."]:
+    """The derivative of `pair_loss` by the gap, in closed form; the same arguments.
+
+    Without options it is sigma(gap) - label.
+
+    Example:
+        >>> pair_slope(torch.tensor([0.0, 2.0]), torch.tensor([0.5, 1.0]))
+        tensor([ 0.0000, -0.1192])
+    """
+    label = (1 - smoothing) * label + smoothing / 2 if smoothing else label
+    gap = gap / scale
+    width = tie_width if ties == "rao-kupper" else 0.0
+    first, second = _log_slope(gap - margin - width, noise), _log_slope(-gap - margin - width, noise)
+    slope = (1 - label) * second - label * first
+    if tie is not None and ties == "drop":
+        slope = torch.where(tie, torch.zeros_like(slope), slope)
+    elif tie is not None and ties == "rao-kupper":
+        between = torch.sigmoid(gap - tie_width) - torch.sigmoid(-gap - tie_width)
+        slope = torch.where(tie, between, slope)
+    return slope / scale
+
+
+def _log_slope(u: Tensor, noise: float) -> Tensor:
+    """The derivative of log sigma(u), or of log((1 - noise) sigma(u) + noise / 2)."""
+    low = torch.sigmoid(-u)
+    return low if not noise else (1 - noise) * low * (1 - low) / ((1 - noise) * (1 - low) + noise / 2)
