@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from plaudit.auditing.checks import BUILT_IN
+from plaudit.auditing.record.quoting import on_by_default
 from plaudit.auditing.report.folders import check_folder, next_folder
 from plaudit.cli.gate import Gate
 from plaudit.core.errors import BadInput, PlauditError
@@ -129,7 +130,7 @@ def first_words(args: AuditArgs) -> str:
     else:
         what = f"the environment {args.target} with its own reward"
     return (f"plaudit audit: {what}{f' on {args.env}' if args.env else ''}; "
-            f"intent: {args.intent or 'looked for in info'}; checks: {', '.join(args.only or BUILT_IN)}")
+            f"intent: {args.intent or 'looked for in info'}; checks: {', '.join(args.only or on_by_default(BUILT_IN))}")
 
 
 def _definitions(path: Path) -> list[ast.FunctionDef | ast.ClassDef]:
