@@ -16,6 +16,7 @@ from plaudit.core.errors import BadInput
 from plaudit.core.reward import Reward
 
 if TYPE_CHECKING:
+    from plaudit.core.episodes import Episodes
     from plaudit.optimize.rl.trained import Trained
     from plaudit.tasks.base import Task
 
@@ -49,6 +50,8 @@ class OptimizeArgs:
     """Go on with the run in --out."""
     eval_episodes: int = 20
     """Episodes that each agent plays in the end; 0 for none."""
+    episodes: str | None = None
+    """Keep the evaluation episodes: a file *.safetensors, or a new Minari data set such as me/cartpole-v0."""
     render: Path | None = None
     """Film the best agent's first episode into this GIF."""
     device: str = "cpu"
@@ -84,6 +87,8 @@ def optimize(args: OptimizeArgs) -> int:
                        received=(args.population, args.eval_episodes, args.threads))
     if args.render is not None and args.render.suffix.lower() != ".gif":
         raise BadInput("--render", expected="a file *.gif", received=str(args.render))
+    if args.episodes is not None:
+        _check_keeping(args)
     torch.set_num_threads(args.threads)
     task, reward = _task(args), _reward(args)
     out = args.out if args.out is not None or args.resume else _next_folder(Path("runs"))
@@ -160,6 +165,8 @@ def _evaluate(trained: Trained, args: OptimizeArgs, reward: Reward | None, summa
 
     played = trained.play(episodes=args.eval_episodes, seed=args.seed)
     assert played.env_reward is not None
+    if args.episodes is not None:
+        _keep(played.to("cpu"), args, trained.task)
     columns = {"env": played.returns(played.env_reward)}
     if reward is not None:
         columns[reward.name] = reward.score(played).returns()[0]
@@ -171,6 +178,30 @@ def _evaluate(trained: Trained, args: OptimizeArgs, reward: Reward | None, summa
             shown = mean_interval(one.cpu().numpy()) if several else f"{one.mean():.1f}"
             print(f"agent {p}: {name} return {shown} over {len(one)} episodes")
     return columns["env" if reward is None else reward.name].reshape(args.population, -1).mean(-1)
+
+
+def _check_keeping(args: OptimizeArgs) -> None:
+    """Whether the episodes can be kept under their name, before any work."""
+    assert args.episodes is not None
+    if args.eval_episodes == 0:
+        raise BadInput("--episodes", expected="episodes to keep", received=args.episodes, fix="raise --eval-episodes")
+    if Path(args.episodes).suffix != ".safetensors":
+        from plaudit.core.minari_io import new_folder
+
+        new_folder(args.episodes)
+
+
+def _keep(played: Episodes, args: OptimizeArgs, task: Task) -> None:
+    assert args.episodes is not None
+    if Path(args.episodes).suffix == ".safetensors":
+        played.save(args.episodes)
+    else:
+        from plaudit.core.minari_io import to_minari
+
+        to_minari(played, args.episodes, observation_space=task.obs_space, action_space=task.action_space,
+                  description=f"{played.B} episodes of {args.population} agents trained by {args.algo} on {task.name}, "
+                              f"seed {args.seed}, written by plaudit")
+    print(f"kept {played.B} episodes: {args.episodes}")
 
 
 def film(trained: Trained, member: int, *, path: Path, seed: int = 0) -> int:

@@ -90,7 +90,7 @@ def to_minari(episodes: Episodes, dataset_id: str, *, env: str | gymnasium.Env[A
     """
     minari = cast(Any, require("minari", extra="envs"))
     collector = cast(Any, require("minari.data_collector", extra="envs"))
-    folder = _new_folder(dataset_id)
+    folder = new_folder(dataset_id)
     buffers = [_buffer(row, number) for number, row in enumerate(episodes.to_list())]
     if not buffers:
         raise BadInput("episodes", expected="at least one row", received="none")
@@ -163,7 +163,13 @@ def _named_leaves(name: str, tree: Tree) -> list[tuple[str, Tensor]]:
 # --- writing -------------------------------------------------------------------------------------------
 
 
-def _new_folder(dataset_id: str) -> Path:
+def new_folder(dataset_id: str) -> Path:
+    """Where a new data set of this id will lie.
+
+    Raises:
+        BadInput: when the id is taken or malformed.
+        MissingExtra: when Minari is not installed.
+    """
     storage = cast(Any, require("minari.storage.datasets_root_dir", extra="envs"))
     naming = cast(Any, require("minari.dataset.minari_dataset", extra="envs"))
     try:

@@ -6,9 +6,12 @@ import json
 import logging
 
 import pytest
+import torch
 from PIL import Image
 
 from plaudit.cli.main import main
+from plaudit.core.episodes import Episodes
+from plaudit.core.minari_io import from_minari
 
 FAST = json.dumps({"num_envs": 4, "rollout": 8, "hidden": [8], "minibatches": 2})
 
@@ -52,8 +55,34 @@ def test_trains_saves_evaluates_films_and_goes_on(folder, capsys):
     (["--env", "CartPole-v1", "--out", "."], "new or empty folder"),
     (["--env", "CartPole-v1", "--steps", "10"], "at least one update"),
     (["--env", "CartPole-v1", "--population", "0"], "--population"),
+    (["--env", "CartPole-v1", "--device", "gpu"], "device: expected a device of torch"),
+    (["--env", "CartPole-v1", "--episodes", "e.safetensors", "--eval-episodes", "0"], "raise --eval-episodes"),
 ])
 def test_bad_input_is_one_clear_line(words, says, capsys):
     assert run(*words) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and says in error and len(error.splitlines()) == 1
+
+
+def test_evaluation_episodes_become_a_minari_data_set_that_an_audit_reads(folder, monkeypatch, capsys):
+    """Out and in again by the command line alone, without loss."""
+    minari = pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder / "sets"))
+    words = ["--env", "Pendulum-v1", "--config", FAST, "--steps", "64", "--eval-episodes", "2", "--population", "2",
+             "--env-kwargs", '{"horizon": 12}']
+    assert run(*words, "--out", "a", "--episodes", "me/swings-v0") == 0
+    assert run(*words, "--out", "b", "--episodes", "swings.safetensors") == 0
+    kept, found = Episodes.load("swings.safetensors"), from_minari("me/swings-v0")
+    assert minari.load_dataset("me/swings-v0").total_episodes == kept.B == 4
+    assert found.member is not None and found.member.tolist() == [0, 0, 1, 1]
+    for (name, a), (_, b) in zip(sorted(kept.tensors()), sorted(found.tensors()), strict=True):
+        assert torch.equal(a.double(), b.double()), name
+    assert run(*words, "--out", "c", "--episodes", "me/swings-v0") == 2
+    assert "a name that is not taken" in capsys.readouterr().err and not (folder / "c").exists()
+    assert run(*words, "--episodes", "swings") == 2
+    from plaudit.auditing.given import load_given
+    from plaudit.tasks.making import make
+
+    task = make("Pendulum-v1", horizon=12)
+    behaviour, = load_given(task, episodes="me/swings-v0", policy=None, seed=0, trust=False, like=found)
+    assert behaviour.origin == "logged" and behaviour.episodes.B == 4

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit.core.algebra import as_reward
+from plaudit.core.devices import check_device
 from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.functions import EnvReward
 from plaudit.core.reward import Reward
@@ -78,6 +79,7 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
         from plaudit.tasks.making import make
 
         task = make(task)
+    device = check_device(device)
     _, config_type = algorithm(algo)
     config = config_type() if config is None else config
     if not isinstance(config, config_type):

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plaudit.core.checkpoint import load_state, save_state
+from plaudit.core.devices import check_device
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.reward import Reward
@@ -143,6 +144,7 @@ class Trained:
         Raises:
             BadInput: when the file is missing, or not ours, or the task is needed.
         """
+        device = check_device(device)
         state = load_state(Path(folder) / _FILE)
         if state.get("format") != _FORMAT:
             raise BadInput("folder", expected="a folder that Trained.save wrote", received=str(folder))
