@@ -137,11 +137,6 @@ def test_the_script_drives_at_the_ball_from_behind_it():
     for side in (-1500.0, 1500.0):
         car = a_state(blue=(side, -3000.0, 17.0), yaw=np.pi / 2)
         steer = script(car, "blue-0")[1]
-        assert np.sign(steer) == -np.sign(side) * np.sign(right_turn())
+        assert np.sign(steer) == np.sign(side)  # who looks along +y has -x on the right
     with pytest.raises(BadInput):
         RocketLeague(opponent="necto")
-
-
-def right_turn() -> float:
-    """A positive steer turns towards `right`, which for a car that looks along +y is -x in these states."""
-    return float(Body((0, 0, 0), yaw=np.pi / 2).right[0]) * 1.0

@@ -134,6 +134,13 @@ def test_it_can_be_a_potential_and_a_utility():
     assert shaped(e).item() == pytest.approx(0.9 * 0.8 - 0.5)
     assert utility(both)(e).item() == pytest.approx(0.8)
     assert utility(both, form="difference", discount=0.9)(e).item() == pytest.approx(0.9 * 0.8 - 0.5)
+    gain = utility(both, form="gain", discount=0.9)
+    assert gain(e).item() == pytest.approx(0.9 * 0.8 - 0.5)
+    end = e.replace(terminated=torch.ones(1, 1, dtype=torch.bool))
+    assert gain(end).item() == pytest.approx(0.9 * 0.8 - 0.5)
+    assert utility(both, form="difference", discount=0.9)(end).item() == pytest.approx(-0.5)
+    with pytest.raises(BadInput, match="discount"):
+        utility(both, form="gain", discount=1.5)
     with pytest.raises(Unsupported, match="obs alone"):
         utility(EnvReward())
     with pytest.raises(BadInput, match="form"):

@@ -149,7 +149,7 @@ def test_a_composition_of_shapes_is_saved_and_comes_back_the_same(tmp_path):
     car, ball = Field("obs", (0, 1)), Field("obs", (2, 3), unit=2.0)
     potential = krc(alignment(car, ball, (5.0, 0.0), (-5.0, 0.0)), distance(car, ball, scale=2.0), epsilon=1e-3)
     far = distance_difference(ball, (5.0, 0.0), (-5.0, 0.0), scale=6.0, surface=0.3)
-    whole = TeamSpirit(0.5 * utility(potential) + utility(far, form="difference", discount=0.9), teams=(0, 1))
+    whole = TeamSpirit(0.5 * utility(potential) + utility(potential.named("k"), form="gain") + utility(far, form="difference", discount=0.9), teams=(0, 1))
     save_reward(whole, tmp_path / "reward")
     generator = torch.Generator().manual_seed(0)
     obs, after = torch.randn(6, 4, generator=generator), torch.randn(6, 4, generator=generator)

@@ -68,8 +68,8 @@ class RLGymReward:
     def reset(self, agents: Sequence[str], initial_state: Any, shared_info: dict[str, Any]) -> None:
         self._before = initial_state
 
-    def get_rewards(self, agents: Sequence[str], state: Any, is_terminated: Mapping[str, bool],
-                    is_truncated: Mapping[str, bool], shared_info: dict[str, Any]) -> dict[str, float]:
+    def get_rewards(self, agents: Sequence[str], state: Any, is_terminated: Mapping[str, Any],
+                    is_truncated: Mapping[str, Any], shared_info: dict[str, Any]) -> dict[str, float]:
         """What each agent is paid; the terms are left in `shared_info["reward_terms"]` by agent and name."""
         rows = Episodes.cat([episodes_of([self._before, state], agent=a) for a in agents])
         ends = {k: torch.tensor([[bool(of[a])] for a in agents]) for k, of in

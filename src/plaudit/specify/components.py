@@ -22,6 +22,8 @@ _SHAPES: Mapping[str, Callable[..., Tensor]] = {fn.__name__: fn for fn in (
     shapes.touch_acceleration, shapes.cosine)}
 _RANGES: Mapping[str, Range] = {"distance": (0.0, 1.0), "saved": (0.0, 1.0), "event": (0.0, 1.0),
                                 "cosine": (-1.0, 1.0)}
+_SINGLE = frozenset({"touch", "happened", "amount"})
+"""Parameters that are one number, where the others are places and directions."""
 
 
 class Shape(Reward):
@@ -95,9 +97,8 @@ class Shape(Reward):
 
     def _try_options(self) -> None:
         """Refuses wrong options now, and not at the first batch."""
-        nothing = {p: torch.zeros(max(1, len(f) if not isinstance(f, Field) else 1)) for p, f in self.places.items()}
-        size = max(len(x) for x in nothing.values())
-        self.fn(**{p: torch.zeros(size) for p in nothing}, **self.options)
+        size = max(len(f.columns or (0,)) if isinstance(f, Field) else len(f) for f in self.places.values())
+        self.fn(**{p: torch.zeros(1 if p in _SINGLE else size) for p in self.places}, **self.options)
 
 
 def distance(a: Place, b: Place, *, scale: float, dispersion: float = 1.0, density: float = 1.0, surface: float = 0.0,

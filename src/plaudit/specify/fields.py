@@ -13,6 +13,7 @@ from torch import Tensor
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
+from plaudit.core.tree import Tree, from_leaves, leaves
 
 _HEADS = ("obs", "next_obs", "action", "info")
 
@@ -92,6 +93,30 @@ class Field:
                                received=x.shape[-1])
             x = _columns(x, self.columns)
         return x if self.unit == 1 else x * self.unit
+
+    def write(self, obs: Tree, values: Float[Tensor, "... k"]) -> Tree:
+        """A copy of observations [..., D] in which the quantity is `values` (in its unit); the inverse of `read`.
+
+        Raises:
+            BadInput: when the observations lack the field, or the field is none of `obs`.
+
+        Example:
+            >>> Field("obs", (1,), unit=10.0).write(torch.zeros(2, 3), torch.tensor([[5.0], [6.0]])).tolist()
+            [[0.0, 0.5, 0.0], [0.0, 0.6, 0.0]]
+        """
+        if self.head not in ("obs", "next_obs"):
+            raise BadInput("source", expected="a field of the observations", received=self.source)
+        path = "/".join(self.source.split("/")[1:])
+        flat = dict(leaves(obs))
+        if path not in flat:
+            raise BadInput(self.source, expected=f"a path out of {sorted(flat)}", received=path)
+        leaf = flat[path].clone()
+        columns = range(leaf.shape[-1]) if self.columns is None else self.columns
+        if max(columns) >= leaf.shape[-1] or values.shape[-1] != len(columns):
+            raise BadInput(self.source, expected=f"{len(columns)} values for numbers out of {leaf.shape[-1]}",
+                           received=list(values.shape))
+        leaf[..., list(columns)] = values.to(leaf.dtype) / self.unit
+        return from_leaves({**flat, path: leaf})
 
     def spec(self) -> dict[str, Any]:
         """JSON that `as_field` reads."""

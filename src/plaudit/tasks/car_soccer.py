@@ -14,8 +14,10 @@ from plaudit.core.errors import BadInput
 from plaudit.tasks.arrays import Array, ArrayTask, Moved, columns
 from plaudit.tasks.car_soccer_physics import (
     ACTIONS,
+    BALL,
     BALL_SPEED,
     BOOST_SPEED,
+    CAR,
     CAR_SPEED,
     GOAL,
     LENGTH,
@@ -49,7 +51,8 @@ class CarSoccer(ArrayTask):
     ball rolls towards the mouth of their goal), and `is_success`, which is `goal`.
 
     The agent attacks the goal at +x. Observations are numbers of about [-1, 1]; `columns` and `units` say where
-    each quantity lies and what to multiply by for metres, metres per second, and boost of 100.
+    each quantity lies and what to multiply by for metres, metres per second, and boost of 100; `goal`, `own_goal`,
+    `ball_speed`, `car_speed` and `contact` (the distance of two centres that touch) are what shapes need to know.
 
     Args:
         opponent: `chaser` drives at the ball from behind it; `defender` waits between ball and goal and goes for
@@ -84,6 +87,8 @@ class CarSoccer(ArrayTask):
         """Where each quantity lies in an observation."""
         self.units: Mapping[str, float] = {name: _UNITS.get(name, 1.0) for name in self.columns}
         """What to multiply each quantity by."""
+        self.goal, self.own_goal = (LENGTH, 0.0), (-LENGTH, 0.0)
+        self.ball_speed, self.car_speed, self.contact = BALL_SPEED, BOOST_SPEED, BALL + CAR
         size = sum(len(c) for c in self.columns.values())
         self.obs_space = gymnasium.spaces.Box(-4.0, 4.0, shape=(size,), dtype=np.float32)
         self.action_space = gymnasium.spaces.Discrete(ACTIONS)

@@ -12,9 +12,11 @@ from plaudit.core.errors import BadInput, Unsupported
 from plaudit.tasks.base import Task
 from plaudit.tasks.car_soccer import CarSoccer
 from plaudit.tasks.classic import CLASSIC
+from plaudit.tasks.rocket import RocketLeague
 
-NATIVE: Mapping[str, Callable[..., Task]] = {**CLASSIC, "CarSoccer-v0": CarSoccer}
+NATIVE: Mapping[str, Callable[..., Task]] = {**CLASSIC, "CarSoccer-v0": CarSoccer, "RocketLeague-v0": RocketLeague}
 """The ids that have a batched class here."""
+_GAMES: Mapping[Any, Callable[..., Task]] = {"car soccer": CarSoccer, "rocket league": RocketLeague}
 
 _POOLED = "envpool:"
 
@@ -25,8 +27,8 @@ def make(env: Any, *, native: bool = True, **kwargs: Any) -> Task:
     Args:
         env: `"CartPole-v1"`, `MyEnv`, `lambda: MyEnv(...)`, a Task, or a Task class; `"envpool:CartPole-v1"` is
             envpool's (extra `envpool`).
-        native: use plaudit's batched class where there is one (the five classic control tasks; car soccer,
-            `CarSoccer-v0`, exists here alone).
+        native: use plaudit's batched class where there is one (the five classic control tasks; `CarSoccer-v0`
+            and `RocketLeague-v0` exist here alone).
         **kwargs: handed to the environment; `horizon=` is the number of steps after which episodes are cut.
 
     Raises:
@@ -75,8 +77,8 @@ def from_spec(spec: Mapping[str, Any]) -> Task:
     kind = spec.get("kind")
     if kind == "classic" and spec.get("id") in CLASSIC:
         return _call("spec", CLASSIC[spec["id"]], dict(spec.get("kwargs", {})))
-    if kind == "car soccer":
-        return _call("spec", CarSoccer, dict(spec.get("kwargs", {})))
+    if kind in _GAMES:
+        return _call("spec", _GAMES[kind], dict(spec.get("kwargs", {})))
     if kind == "gym" and isinstance(spec.get("id"), str):
         from plaudit.tasks.gym import GymTask
 
@@ -92,8 +94,8 @@ def from_spec(spec: Mapping[str, Any]) -> Task:
     if kind == "target":
         raise Unsupported(f"the task is made by {spec.get('target')!r}, code in a file of the user's; load that "
                           "function yourself (plaudit asks for consent on the command line) and pass it to make()")
-    raise BadInput("spec", received=dict(spec), expected="a dictionary that Task.spec() gave (kind classic, car "
-                   "soccer, gym, gridworld or target)")
+    raise BadInput("spec", received=dict(spec), expected="a dictionary that Task.spec() gave (kind classic, gym, "
+                   "gridworld, car soccer, rocket league or target)")
 
 
 def _call(name: str, cls: Callable[..., Task], kwargs: dict[str, Any]) -> Task:
