@@ -32,9 +32,9 @@ def reward(next_obs: Any, truncated: Any, *, bonus: float = 10.0, goal: float = 
     return {"goal": goal * at(next_obs, _GOAL, MAP), "survived": bonus * truncated}
 
 
-def healthy(next_obs: Any, truncated: Any, *, bonus: float = 0.0) -> dict[str, Any]:
+def healthy(next_obs: Any, *, goal: float = 5.0) -> dict[str, Any]:
     """Pays for the goal alone."""
-    return reward(next_obs, truncated, bonus=bonus)
+    return {"goal": goal * at(next_obs, _GOAL, MAP)}
 
 
 def intended(next_obs: Any) -> Any:

@@ -30,9 +30,9 @@ def reward(obs: Any, next_obs: Any, *, coin: float = 1.0, goal: float = 5.0) -> 
     return {"coins": coin * (flag(next_obs) > flag(obs)), "goal": goal * at(next_obs, _GOAL, LEVEL)}
 
 
-def healthy(obs: Any, next_obs: Any, *, coin: float = 0.0) -> dict[str, Any]:
+def healthy(next_obs: Any, *, goal: float = 5.0) -> dict[str, Any]:
     """Pays for the exit alone."""
-    return reward(obs, next_obs, coin=coin)
+    return {"goal": goal * at(next_obs, _GOAL, LEVEL)}
 
 
 def intended(next_obs: Any) -> Any:

@@ -58,6 +58,7 @@ from plaudit.auditing.flaws.unsigned_speed import unsigned_speed
 from plaudit.auditing.flaws.upside_down import upside_down
 from plaudit.auditing.flaws.vase import broken_vase
 from plaudit.auditing.flaws.waving import waving
+from plaudit.auditing.flaws.wild_ant import standing_ant
 from plaudit.auditing.flaws.wrong_axis import wrong_axis
 from plaudit.auditing.flaws.wrong_frame import goal_in_the_wrong_frame
 from plaudit.auditing.flaws.wrong_sign import wrong_sign
@@ -152,6 +153,8 @@ FRESH: tuple[Planted, ...] = (
     _fresh("batch_diff/Reacher-v5", difference_of_rows, env_id="Reacher-v5"),
     _fresh("hovering/LunarLander-v3", hovering),
     _fresh("fuel/LunarLander-v3/10", dear_fuel),
+    # found in the wild
+    _fresh("wild/Ant-v5", standing_ant),
 )
 """All others: no threshold was chosen while looking at them."""
 

@@ -143,7 +143,7 @@ def reach(obs: Any, step: int, *, towards: float = 1.0) -> Tensor:
     elbow = 0.11 * torch.stack([-(s1 * c2 + c1 * s2), c1 * c2 - s1 * s2], -1)
     shoulder = 0.1 * torch.stack([-s1, c1], -1) + elbow
     slope = torch.stack([(shoulder * apart).sum(-1), (elbow * apart).sum(-1)], -1)
-    return (-5 * towards * slope - 0.05 * speed).clamp(-1, 1)
+    return (-20 * towards * slope - 0.03 * speed).clamp(-1, 1)
 
 
 def flee(obs: Any, step: int) -> Tensor:

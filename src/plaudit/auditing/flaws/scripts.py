@@ -78,5 +78,6 @@ DEMONSTRATIONS: dict[str, Demonstration] = {
     "waving/Reacher-v5": Demonstration(hold(0.3, 0.0), do.reach),
     "hovering/LunarLander-v3": Demonstration(do.hover, do.land),
     "fuel/LunarLander-v3/10": Demonstration(do.push(0), do.land),
+    "wild/Ant-v5": Demonstration(still(8), ANT_WALKS),
 }
 """By the flaw's name: what its reward prefers, and what was wanted."""
