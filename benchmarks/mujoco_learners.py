@@ -1,6 +1,6 @@
 """PPO and SAC on HalfCheetah-v5 and Hopper-v5, beside stable-baselines3's curves: `results/mujoco_learners.json`.
 
-    python benchmarks/mujoco_learners.py [--algo ppo|sac] [--env HalfCheetah-v5|Hopper-v5] [--rows]
+    python benchmarks/mujoco_learners.py --run [--algo ppo|sac] [--env HalfCheetah-v5|Hopper-v5]
 
 The settings, the seeds and the evaluation are those of `peers/sb3_mujoco.py`, which recorded the peer's curves: PPO
 makes 500,000 steps with observations and rewards standardised, SAC 100,000; seeds 0, 1, 2, here as one population;
@@ -9,7 +9,8 @@ its last three evaluations. `ratio` is the mean over seeds of ours by the peer's
 seeds; it passes where it is not below 0.9.
 
 A run writes checkpoints under `runs/mujoco_learners` and goes on from there when it was killed; one that has ended is
-not made again unless its folder and its curves are deleted. `--rows` only compares what is there.
+not made again unless its folder and its curves are deleted. Without `--run`, what is there is only compared: the runs
+take hours (on one core some 10 minutes for each PPO task, an hour for each SAC task).
 """
 
 from __future__ import annotations
@@ -135,16 +136,16 @@ def read() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Makes the runs that are missing, and compares."""
+    """Makes the runs that are missing, if asked to, and compares."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algo", choices=tuple(STEPS))
     parser.add_argument("--env", choices=ENVS)
-    parser.add_argument("--rows", action="store_true")
+    parser.add_argument("--run", action="store_true", help="make the runs that are missing")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for algo in STEPS if options.algo is None else (options.algo,):
         for env in ENVS if options.env is None else (options.env,):
-            if not options.rows and not any((c["algo"], c["env"]) == (algo, env) for c in read()):
+            if options.run and not any((c["algo"], c["env"]) == (algo, env) for c in read()):
                 found = run(algo, env)
                 write([*read(), *found])  # read again: another process may have finished meanwhile
     for row in write(read()):

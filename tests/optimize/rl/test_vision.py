@@ -13,9 +13,11 @@ from tiny_worlds import TinyTask
 from torch import Tensor
 from torch.nn import functional as F
 
+import plaudit
 from plaudit.core.seeds import Seeds
 from plaudit.core.tree import Tree
 from plaudit.optimize import Callback, DQNConfig, PPOConfig, SACConfig, TD3Config, Trained, train
+from plaudit.optimize.maximise import maximise
 from plaudit.optimize.rl.spaces import ObsEncoder
 from plaudit.optimize.rl.vision import Picture, PopulationConv, convolutions, picture_axes
 
@@ -164,3 +166,9 @@ def test_the_memory_keeps_pictures_as_bytes_and_resumes_to_the_same_bits(tmp_pat
     again = Trained.load(tmp_path / "whole", task=Lamp())
     assert torch.equal(again.play(episodes=3).action, whole.play(episodes=3).action)
     assert parts.steps == whole.steps
+
+
+def test_searches_that_read_numbers_go_blind_where_pictures_are_seen():
+    """A linear policy of a picture's pixels would have thousands of parameters; actions by time alone still work."""
+    found = maximise(plaudit.EnvReward(), Lamp(), 1500, optimisers=["random", "scripted", "cem"], episodes=3)
+    assert found.behaviours and found.steps <= 1500 and not found.config["left_out"].get("cem")

@@ -84,6 +84,8 @@ class Arena:
             encoder = ObsEncoder(task.obs_space)
         except Unsupported as error:
             encoder, self.blind = None, str(error)
+        if encoder is not None and encoder.pictures:
+            encoder, self.blind = None, "what is seen are pictures, which only learners read"
         self.lens = Lens(encoder)
         self.spent = 0
         """Steps that happened."""
