@@ -1,9 +1,10 @@
 """Stable-baselines3's PPO on CartPole-v1 with 8 environments: its speed, and its time to a mean return of 475.
 
-    python benchmarks/peers/ppo_cartpole_sb3.py --seed 0        # one line of JSON: the time to 475
+    python benchmarks/peers/ppo_cartpole_sb3.py --seed 0 [--settings zoo]    # one line of JSON: the time to 475
 
 *speed*: 128 steps, batches of 256, 4 epochs, 64-64 tanh networks (its default), learning included.
-*solve*: the settings of rl-baselines3-zoo for CartPole-v1, until the mean return of the last 100 episodes is 475.
+*solve*: until the mean return of the last 100 episodes is 475, with the settings that plaudit uses for it (less time
+than with those of rl-baselines3-zoo, which make 20 passes over 256 steps) or with the zoo's.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 SPEED = {"n_steps": 128, "batch_size": 256, "n_epochs": 4, "learning_rate": 1e-3, "ent_coef": 0.01}
+TUNED = {"n_steps": 128, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 4, "ent_coef": 0.0,
+         "learning_rate": 3e-3, "clip_range": 0.2}
 ZOO = {"n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20, "ent_coef": 0.0,
        "learning_rate": 1e-3, "clip_range": 0.2}
 LIMIT = 300_000
@@ -52,16 +55,18 @@ def speed(steps: int, seed: int) -> tuple[float, float]:
     return model.num_timesteps / cpu, model.num_timesteps / wall
 
 
-def solve(seed: int, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+def solve(seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     """The seconds to the goal; making the agent counts."""
     cpu, wall = time.process_time(), time.perf_counter()
     until = Until()
-    agent(seed, settings or ZOO).learn(LIMIT, callback=until)
+    agent(seed, settings).learn(LIMIT, callback=until)
     return {"seed": seed, "steps": until.hit, "cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--settings", choices=("tuned", "zoo"), default="tuned")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    print(json.dumps(solve(parser.parse_args().seed)))
+    print(json.dumps(solve(options.seed, TUNED if options.settings == "tuned" else ZOO)))
