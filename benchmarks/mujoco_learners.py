@@ -148,7 +148,7 @@ def main() -> None:
             if options.run and not any((c["algo"], c["env"]) == (algo, env) for c in read()):
                 found = run(algo, env)
                 write([*read(), *found])  # read again: another process may have finished meanwhile
-    for row in write(read()):
+    for row in write(read()) if read() else []:
         print(json.dumps(row))
 
 

@@ -113,3 +113,10 @@ def test_a_restored_memory_gives_the_same_samples():
 def test_a_memory_smaller_than_a_step_is_refused():
     with pytest.raises((BadInput, TypeCheckError), match="capacity"):
         Replay(population=1, rows=4, capacity=3)
+
+
+def test_a_memory_that_the_machine_cannot_hold_is_refused_with_what_would_fit():
+    replay = Replay(population=P, rows=N, capacity=10**13)
+    with pytest.raises(BadInput, match="config.capacity: expected a memory of less than .* GiB, .*GiB; at most"):
+        replay.add(*steps(0, 2))
+    assert not replay.data

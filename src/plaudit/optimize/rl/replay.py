@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,7 @@ class Replay:
         device: Where the memory lives.
 
     Raises:
-        BadInput: when the capacity is less than one step of every row.
+        BadInput: when the capacity is less than one step of every row, or (at the first `add`) more than fits.
     """
 
     def __init__(self, *, population: int, rows: int, capacity: int, info: frozenset[str] | None = frozenset(),
@@ -72,6 +73,7 @@ class Replay:
         fields = {name: leaf for name, leaf in episodes._step_leaves() if self._kept(name)}
         fields |= {"reward": torch.where(score.known, score.value, 0.0).to(torch.float32), "known": score.known}
         if not self.data:
+            self._check_room(fields)
             self.data = {name: torch.zeros(self.P, self.slots * self.N, *x.shape[2:], dtype=x.dtype, device=self.device)
                          for name, x in fields.items()}
         slots = (torch.arange(self.written, self.written + T, device=self.device) % self.slots)[-self.slots:]
@@ -79,6 +81,19 @@ class Replay:
             ring = self.data[name].unflatten(1, (self.slots, self.N))
             ring[:, slots] = x.unflatten(0, (self.P, self.N)).transpose(1, 2)[:, -self.slots:]
         self.written += T
+
+    def _check_room(self, fields: Mapping[str, Tensor]) -> None:
+        """Refuses what the machine cannot hold now, rather than being killed when the ring is nearly full.
+
+        Raises:
+            BadInput: when the ring would be larger than the device's memory.
+        """
+        each = sum(x.element_size() * x[0, 0].numel() for x in fields.values())
+        needed, there = each * self.slots * self.N * self.P, _memory(self.device)
+        if there is not None and needed > there:
+            raise BadInput("config.capacity", expected=f"a memory of less than {there / 2**30:.3g} GiB",
+                           received=f"{self.slots * self.N} transitions of {each:,} bytes for each of {self.P} members, "
+                                    f"{needed / 2**30:.3g} GiB", fix=f"at most {there // (2 * each * self.P)} would do")
 
     def _kept(self, name: str) -> bool:
         if name == "mask":
@@ -151,6 +166,17 @@ class Replay:
             room = torch.zeros(self.P, self.slots * self.N, *saved.shape[2:], dtype=saved.dtype, device=self.device)
             room[:, : saved.shape[1]] = saved.to(self.device)
             self.data[name] = room
+
+
+def _memory(device: str | torch.device) -> int | None:
+    """The bytes of a device's whole memory, or None where it does not say."""
+    kind = torch.device(device)
+    if kind.type == "cuda":
+        return int(torch.cuda.mem_get_info(kind)[1])
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if kind.type == "cpu" else None
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
 
 
 def _before_the_end(done: Bool[Tensor, "P n k"], inside: Bool[Tensor, "P n k"]) -> Bool[Tensor, "P n k"]:
