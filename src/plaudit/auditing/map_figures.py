@@ -87,7 +87,7 @@ def draw_statistics(found: TermStatistics, *, title: str = "") -> Figure:
 
 def _chosen(m: RewardMap, names: Sequence[str] | None) -> list[str]:
     every = m.everything()
-    order = [TOTAL, *(n for n in every if n != TOTAL)]
+    order = [n for n in every if n == TOTAL] + [n for n in every if n != TOTAL]
     return [n for n in order if names is None or n in names]
 
 

@@ -248,7 +248,8 @@ def judge(found: Mapping[str, dict[str, np.ndarray]], helped: Mapping[str, dict[
     ratio = mean_interval(linear[FIFTY] / krc[FIFTY])
     if not (linear["reached"] | krc["reached"]).any():
         ratio = Interval(math.nan, math.nan, math.nan, len(krc[FIFTY]))
-    gain = helped["KRC + RP"]["whole"] / helped["KRC"]["whole"] - 1
+    plain = helped["KRC"]["whole"]
+    gain = (helped["KRC + RP"]["whole"] - plain) / np.maximum(plain, 1e-9)
     share = min(static["linear, away"], 1 - static["krc, away"], static["krc, towards"])
     return [
         Criterion(says="early wins: KRC - linear", value=mean_interval(krc[EARLY] - linear[EARLY]), above=0.0),
