@@ -91,9 +91,10 @@ class Replay:
         each = sum(x.element_size() * x[0, 0].numel() for x in fields.values())
         needed, there = each * self.slots * self.N * self.P, _memory(self.device)
         if there is not None and needed > there:
+            size = f"{self.slots * self.N} transitions of {each:,} bytes for each of {self.P} members"
             raise BadInput("config.capacity", expected=f"a memory of less than {there / 2**30:.3g} GiB",
-                           received=f"{self.slots * self.N} transitions of {each:,} bytes for each of {self.P} "
-                                    f"members, {needed / 2**30:.3g} GiB", fix=f"at most {there // (2 * each * self.P)} would do")
+                           received=f"{size}, {needed / 2**30:.3g} GiB",
+                           fix=f"at most {there // (2 * each * self.P)} would do")
 
     def _kept(self, name: str) -> bool:
         if name == "mask":
