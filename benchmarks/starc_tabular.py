@@ -135,7 +135,8 @@ def sparse(repeats: int) -> list[dict[str, Any]]:
         rows.append({"name": name, "ratio": round(LIMIT_S / float(np.median(seconds)), 2),
                      "ours": round(float(np.median(seconds)), 3), "peer": LIMIT_S, "unit": "CPU s, limit",
                      "interval": [round(ratio.low, 2), round(ratio.high, 2)], "machine": machine(), "repeats": repeats,
-                     "wall_s": [round(run["wall_s"], 2) for run in runs], "states": runs[0]["states"], "peak_gib": round(max(run["peak_gib"] for run in runs), 3),
+                     "wall_s": [round(run["wall_s"], 2) for run in runs],
+                     "states": runs[0]["states"], "peak_gib": round(max(run["peak_gib"] for run in runs), 3),
                      "limit_gib": LIMIT_GIB, "residual": runs[0]["residual"]})
     return rows
 

@@ -7,12 +7,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, PlauditError
+from plaudit.core.jobs import one_thread
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.behaviours import Behaviour, Budget, Found, Origin, distinct, features
@@ -25,6 +26,9 @@ from plaudit.optimize.hunting.simple import hunt_random, hunt_scripted
 from plaudit.optimize.scripted import Together
 from plaudit.tasks.base import Task
 from plaudit.tasks.tabular import TabularMDP
+
+if TYPE_CHECKING:
+    from plaudit.core.cluster import Cluster
 
 __all__ = ["OPTIMISERS", "SHARES", "Behaviour", "Budget", "Found", "maximise", "measure"]
 
@@ -45,7 +49,8 @@ _ROWS = {True: 512, False: 16}
 
 def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0, discount: float = 0.99,
              episodes: int = 8, tabular: TabularMDP | None = None, optimisers: Sequence[str] | None = None,
-             on_progress: Progress | None = None, horizon: int | None = None) -> Found:
+             on_progress: Progress | None = None, horizon: int | None = None,
+             ray: Cluster | str | bool | None = None) -> Found:
     """Searches for behaviours that a reward pays well, by all means that the budget and the reward allow.
 
     Random and simple scripted behaviour, PPO, the cross-entropy method, quality-diversity and (where the decision
@@ -68,6 +73,8 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
         optimisers: names out of `OPTIMISERS`; None takes all that fit.
         on_progress: called with the share done in [0, 1] and a few words.
         horizon: episodes are cut after so many steps (the task's own limit, at most 1000, by default).
+        ray: sends PPO and the evolving optimisers to workers, with the same numbers; as for
+            `plaudit.core.jobs.run_jobs`.
 
     Returns:
         Found: at most 60 behaviours, best-paid first, among them random behaviour, standing still and the stages of
@@ -76,7 +83,8 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
 
     Raises:
         BadInput: when an argument is out of range, or the budget is too small for a single evaluation.
-        Unsupported: when the action space is neither choices nor a box.
+        Unsupported: when the action space is neither choices nor a box; with `ray`, when the task or the reward
+            cannot be written down, or the reward changes while it is asked.
 
     Example:
         >>> from plaudit.core.functions import reward
@@ -102,10 +110,16 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
                   batch_cost=budget.batch_cost)
     plan = divide(budget.steps, names, kind=kind, rl_cost=budget.rl_cost)
     arena.horizon = _affordable_horizon(plan["evaluate"], min(episodes, _FEWEST_EPISODES), cut)
-    search = _Search(arena, plan, names, left_out, discount=discount, tabular=tabular, say=say)
+    search = Search(arena, plan, names, left_out, discount=discount, tabular=tabular, say=say)
     try:
-        search.hunt()
-        behaviours, each = search.evaluate(episodes)
+        with one_thread():  # a sum over two threads may differ in its last bit
+            if ray is None or ray is False:
+                search.hunt()
+            else:
+                from plaudit.optimize.hunting.branches import hunt_on_ray
+
+                hunt_on_ray(search, ray)
+            behaviours, each = search.evaluate(episodes)
     finally:
         arena.close()
     say(1.0, "done")
@@ -131,7 +145,7 @@ def measure(reward: Reward, task: Task, seconds: float, *, seed: int = 0, discou
     return in_steps(Budget.of(seconds=seconds), task, reward, names=names, horizon=cut, seed=seed, kind=kind)[0]
 
 
-class _Search:
+class Search:
     """One search: who was sent out, what they brought, what they spent."""
 
     def __init__(self, arena: Arena, plan: dict[str, int], names: Sequence[str], left_out: dict[str, str], *,
@@ -145,28 +159,38 @@ class _Search:
 
     def hunt(self) -> None:
         """Sends the hunters out, one after the other; plain steps that one does not need flow on to the next."""
+        for name in OPTIMISERS:
+            self.send_out(name)
+
+    def send_out(self, name: str) -> None:
+        """Sends one hunter out, if it was chosen (random behaviour always is)."""
+        if name not in self.names and name != "random":
+            return
         hunters: dict[str, Callable[[Purse], list[Candidate]]] = {
             "random": self._random, "scripted": self._scripted, "planned": self._planned, "ppo": self._ppo,
             "cem": lambda purse: hunt_cem(self.arena, purse, self.seen),
             "qd": lambda purse: hunt_qd(self.arena, purse, self.seen, known=self.candidates)}
-        total = max(1, sum(self.plan.values()))
-        for name in OPTIMISERS:
-            if name not in self.names and name != "random":
-                continue
-            quota = self.plan.get(name, 0)
-            extra = self._saved if name in ("cem", "qd") else 0
-            purse = Purse(self.arena, min(quota + extra, self.arena.left - self._reserve(name)))
-            before = self.arena.spent
-            self.say(min(0.95, self.arena.spent / total), {"planned": "planning"}.get(name, f"searching by {name}"))
-            try:
-                self.candidates += hunters[name](purse)
-            except PlauditError as error:
-                if name == "random":
-                    raise
-                self.left_out[name] = str(error)
-                log.info("%s left out: %s", name, error)
-            self.spent[name] = self.arena.spent - before
-            self._saved = max(0, quota + self._saved - purse.worked)
+        total, purse, before = max(1, sum(self.plan.values())), self.purse(name), self.arena.spent
+        self.say(min(0.95, self.arena.spent / total), {"planned": "planning"}.get(name, f"searching by {name}"))
+        try:
+            self.candidates += hunters[name](purse)
+        except PlauditError as error:
+            if name == "random":
+                raise
+            self.left_out[name] = str(error)
+            log.info("%s left out: %s", name, error)
+        self.spent[name] = self.arena.spent - before
+        self._saved = max(0, self.plan.get(name, 0) + self._saved - purse.worked)
+
+    def purse(self, name: str) -> Purse:
+        """What a hunter may spend now."""
+        extra = self._saved if name in ("cem", "qd") else 0
+        return Purse(self.arena, min(self.plan.get(name, 0) + extra, self.arena.left - self._reserve(name)))
+
+    def book(self, name: str, steps: int) -> None:
+        """Counts the steps of a hunter that is out elsewhere."""
+        self.arena.charge(steps)
+        self._saved = max(0, self.plan.get(name, 0) + self._saved - steps)
 
     def _reserve(self, name: str) -> int:
         """What later hunters and the evaluation have been promised."""

@@ -81,6 +81,18 @@ def smallest_purse(discount: float, *, cheap: bool) -> int:
     return _MIN_UPDATES * len(members) * config.num_envs * config.rollout
 
 
+def ppo_steps(left: int, discount: float, *, cheap: bool) -> tuple[list[Taste], int] | None:
+    """Who trains with so many steps, and for how many each; None where learning is not worth beginning."""
+    members = tastes(discount, cheap=cheap)
+    config = config_for(members, cheap=cheap)
+    size = config.num_envs * config.rollout
+    if left < _WORTH_IT * size:
+        return None
+    while left < _MIN_UPDATES * len(members) * size and len(members) > 1:
+        members = members[:-1]
+    return members, (left // (len(members) * size)) * size
+
+
 def hunt_ppo(arena: Arena, purse: Purse, *, discount: float, progress: Any = None) -> list[Candidate]:
     """Trains the population once; the final policies and the stages of the best member are kept.
 
@@ -88,16 +100,11 @@ def hunt_ppo(arena: Arena, purse: Purse, *, discount: float, progress: Any = Non
         Unsupported: when PPO cannot honour what the reward needs, or the task's spaces.
         UnknownReward: when nothing is known of the reward of a whole rollout.
     """
-    members = tastes(discount, cheap=arena.cheap)
-    config = config_for(members, cheap=arena.cheap)
-    size = config.num_envs * config.rollout
-    if purse.left < _WORTH_IT * size:
+    planned = ppo_steps(purse.left, discount, cheap=arena.cheap)
+    if planned is None:
         return []
-    while purse.left < _MIN_UPDATES * len(members) * size and len(members) > 1:
-        members = members[:-1]
-    config = config_for(members, cheap=arena.cheap)
-    P = len(members)
-    steps = (purse.left // (P * size)) * size
+    members, steps = planned
+    config, P = config_for(members, cheap=arena.cheap), len(members)
     before = arena.spent
     stages = _Stages(arena.reward.name)
     callbacks: list[Callback] = [stages, *([] if progress is None else [_Tell(progress)])]
