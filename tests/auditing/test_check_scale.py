@@ -13,6 +13,7 @@ from plaudit.auditing.checks.scale import CHECK
 from plaudit.auditing.checks.terms import term_table
 from plaudit.auditing.flaws import flaw
 from plaudit.core.functions import EnvReward
+from plaudit.specify import krc
 from plaudit.tasks.classic import MountainCar, Pendulum
 
 
@@ -114,3 +115,11 @@ def test_two_terms_that_cancel_are_noted(by_hand, rule):
     (finding,) = [f for f in CHECK.run(context) if "cancel" in f.title]
     assert finding.severity == "low" and finding.evidence["correlation"].mean == pytest.approx(-1.0)
     assert term_table(context, table(context)).dead == []
+
+
+def test_the_parts_of_a_geometric_mean_are_no_dead_terms(by_hand, rule):
+    parts = [plaudit.reward(lambda next_obs, i=i: next_obs[..., i], name=f"part {i}") for i in (0, 1)]
+    found = {f"push {u}": rule(lambda o, u=u: torch.full((len(o), 1), u)) for u in (-2.0, 0.5, 2.0)}
+    context = by_hand(Pendulum(), krc(*parts, name="both") + 0.1 * parts[0].named("alone"), found=found, intent=None)
+    terms = term_table(context, table(context))
+    assert set(terms.names) == {"both", "alone"} and terms.dead == []

@@ -96,7 +96,8 @@ def term_table(context: AuditContext, table: Table) -> TermTable:
     """Reads the terms off the behaviours whose pay is known, and off random actions."""
     rows = [r for r in paid_rows(table) if r.score.terms]
     scores = [random_score(context), *(r.score for r in rows)]
-    names = [n for n in scores[0].terms if all(n in s.terms for s in scores)]
+    names = [n for n in scores[0].terms if all(n in s.terms for s in scores)
+             and any(s.weights.get(n, 1.0) != 0 for s in scores)]  # parts of a product pay nothing themselves
     over = {n: np.concatenate([_steps(s, n) for s in scores]) for n in names}
     alive = {n for n, x in over.items() if len(x) and np.nanmax(np.abs(x)) > 0}
     return TermTable(
