@@ -14,7 +14,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "plaudit"
 
 ROWS = [
-    {"cli", "zoo", "serve", "app"},  # what people touch
+    {"cli", "zoo", "serve", "app", "testing"},  # what people touch
     {"auditing", "watch"},  # is the reward right? is it still right?
     {"optimize", "adapters"},  # reward -> policy, and the tools that people already run
     {"learn", "shape", "specify"},  # feedback -> reward, reward -> reward, words and code -> reward
