@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from numbered_stores import gaussian
+
+from plaudit.core.comparisons import pearson
+from plaudit.core.errors import BadInput
+from plaudit.core.functions import reward
+from plaudit.core.seeds import Seeds
+from plaudit.feedback.fragments import sample_pairs
+from plaudit.feedback.hierarchy import Factor, Hierarchy
+from plaudit.feedback.oracles import Oracle
+from plaudit.feedback.preferences import Preferences
+from plaudit.learn.bradley_terry import BradleyTerry, BradleyTerryConfig
+from plaudit.learn.calibration import calibration
+from plaudit.learn.comparing import pair_data
+from plaudit.learn.features import StepFeatures
+from plaudit.learn.fitting import FitConfig, Fitted, fit
+from plaudit.learn.model import LearnedReward
+
+WEIGHTS = torch.tensor([1.0, -2.0, 0.5])
+STORE = gaussian(300, 5, 3)
+TRUTH = reward(lambda obs: (obs * WEIGHTS).sum(-1), vectorised=True, backend="torch", name="truth")
+LINEAR: dict[str, Any] = {"fields": ("obs",), "hidden": ()}
+FAST = FitConfig(lr=0.05, epochs=20, batch=64)
+
+
+def noisy(count: int = 1500, length: int = 3, **faults: Any) -> Preferences:
+    return Oracle(TRUTH, **{"rationality": 1.0, **faults})(sample_pairs(STORE, count, length=length))
+
+
+def slopes(fitted: Fitted) -> torch.Tensor:
+    """The raw weights over the features as they are, [K, 3]."""
+    model = fitted.reward
+    raw = model.net.flat.detach()[:, :3]
+    return raw / model.moments.scale.float()
+
+
+def test_a_linear_truth_is_recovered_from_noisy_answers_with_its_scale() -> None:
+    fitted = fit(noisy(), config=FAST, **LINEAR)
+    assert pearson(fitted.reward(STORE).flatten(), TRUTH(STORE).flatten()).low > 0.95
+    assert fitted.calibration is not None and fitted.calibration.error < 0.1
+    fresh = calibration(fitted.reward, noisy(800, seed=7))
+    assert fresh.error < 0.06 and fresh.accuracy.low > 0.7
+    unlearnt = LearnedReward(StepFeatures.of(STORE, fields=("obs",)), hidden=(), seed=3)
+    assert calibration(unlearnt, noisy(800, seed=7)).accuracy.high < fresh.accuracy.low
+
+
+def test_the_fit_is_the_maximum_of_the_likelihood() -> None:
+    pairs = noisy(400)
+    x = torch.stack([pairs.fragments(s).obs.sum(1) for s in (0, 1)])  # type: ignore[union-attr]
+    gap, w = (x[0] - x[1]).double(), torch.zeros(3, dtype=torch.float64)
+    for _ in range(20):  # Newton's method on logistic regression
+        p = torch.sigmoid(gap @ w)
+        w -= torch.linalg.solve(gap.T @ (gap * (p * (1 - p))[:, None]), gap.T @ (p - pairs.label.double()))
+    config = FitConfig(lr=0.1, epochs=200, batch=400, held_out=0.0)
+    assert torch.allclose(slopes(fit(pairs, config=config, **LINEAR))[0].double(), w, atol=0.01)
+    assert torch.allclose(w.float(), WEIGHTS, atol=0.5), "the noise of the answers fixes the scale"
+
+
+def test_answers_turned_round_teach_the_opposite() -> None:
+    pairs = noisy(600, mistakes=1.0)
+    assert pearson(fit(pairs, config=FAST, **LINEAR).reward(STORE).flatten(), TRUTH(STORE).flatten()).high < -0.9
+
+
+def test_weights_are_like_repetitions() -> None:
+    pairs = noisy(60)
+    config = replace(FAST, held_out=0.0, batch=1000, epochs=15)
+    twice = Preferences.cat([pairs, pairs[:30]])
+    weighted = pairs.labelled(pairs.label, weight=[2.0] * 30 + [1.0] * 30)
+    assert torch.allclose(slopes(fit(twice, config=config, **LINEAR)), slopes(fit(weighted, config=config, **LINEAR)),
+                          atol=1e-4)
+    assert not torch.allclose(slopes(fit(twice, config=config, **LINEAR)), slopes(fit(pairs, config=config, **LINEAR)),
+                              atol=1e-3)
+
+
+def test_undecided_pairs_count_but_do_not_teach() -> None:
+    pairs = noisy(100)
+    more = Preferences.cat([pairs, noisy(50).labelled([None] * 50)])
+    config = replace(FAST, held_out=0.0, epochs=3)
+    a, b = fit(pairs, config=config, **LINEAR), fit(more, config=config, **LINEAR)
+    assert torch.equal(a.reward.net.flat, b.reward.net.flat) and b.counts["undecided"] == 50
+
+
+def test_ties_pull_scores_together() -> None:
+    pairs = Oracle(TRUTH, tie_within=4.0)(sample_pairs(STORE, 400, length=1))
+    config = FitConfig(lr=0.05, epochs=40, batch=400, held_out=0.0, tie_width=0.5)
+    found = {ties: slopes(fit(pairs, config=replace(config, ties=ties), **LINEAR)).norm()
+             for ties in ("soft", "rao-kupper", "drop")}
+    assert pairs.counts()["equal"] > 100
+    assert found["soft"] < found["drop"] and found["rao-kupper"] < found["drop"]
+
+
+def test_a_larger_alpha_of_a_level_makes_its_gaps_larger() -> None:
+    factors = [Factor(name=f"z{i}", of=reward(lambda obs, i=i: obs[..., i].sign(), vectorised=True, backend="torch"),
+                      sign=1) for i in (0, 1)]
+    pairs = Hierarchy(factors)(sample_pairs(STORE, 400, length=1)).decided()
+    turned = torch.rand(len(pairs), generator=Seeds(0).torch()) < 0.2  # so that a gap has a best size
+    pairs = pairs.labelled(torch.where(turned, 1 - pairs.label, pairs.label), level=pairs.level)
+    config = FitConfig(lr=0.05, epochs=100, batch=400, held_out=0.0)
+
+    def top(alpha: tuple[float, ...]) -> float:
+        return float(slopes(fit(pairs, config=replace(config, level_scale=alpha), **LINEAR))[0, 0])
+
+    assert top((4.0, 1.0)) > 1.5 * top((1.0, 1.0))
+    assert top((1.0, 4.0)) < 1.5 * top((1.0, 1.0))
+
+
+def test_a_member_of_an_ensemble_is_what_it_would_be_with_fewer_beside_it() -> None:
+    pairs, config = noisy(200), replace(FAST, epochs=3)
+    three, two = (fit(pairs, config=config, members=m, hidden=(8,), fields=("obs",)) for m in (3, 2))
+    assert torch.equal(three.reward.net.flat[:2], two.reward.net.flat)
+    assert not torch.allclose(three.reward.net.flat[0], three.reward.net.flat[1])
+    members = three.reward.score(STORE).members
+    assert members is not None and float(members.std(0).mean()) > 0.01
+
+
+def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    pairs = noisy(200)
+    options: dict[str, Any] = {"config": replace(FAST, epochs=6), "members": 2, "hidden": (8,), "fields": ("obs",)}
+    whole = fit(pairs, **options)
+    fit(pairs, **{**options, "config": replace(FAST, epochs=2)}, out=tmp_path)
+    resumed = fit(pairs, **options, out=tmp_path, resume=True)
+    assert torch.equal(whole.reward.net.flat, resumed.reward.net.flat)
+    assert torch.equal(whole.reward(STORE), resumed.reward(STORE)) and whole.loss == resumed.loss
+    with pytest.raises(BadInput, match="out"):
+        fit(pairs[:150], **options, out=tmp_path, resume=True)
+
+
+def test_a_fit_stops_early_and_keeps_its_best() -> None:
+    pairs = Oracle(TRUTH, mistakes=0.3)(sample_pairs(STORE, 120, length=1))
+    config = FitConfig(lr=0.03, epochs=60, held_out=0.3, patience=3)
+    fitted = fit(pairs, config=config, fields=("obs",), hidden=(32,))
+    losses = [line[0] for line in fitted.held_out_loss]
+    assert len(losses) < 60 and fitted.best_epoch == [losses.index(min(losses)) + 1]
+    assert len(losses) == fitted.best_epoch[0] + 3
+
+
+@pytest.mark.parametrize("standard", ["mean", "top", "scale", "none"])
+def test_the_standard_of_the_outputs_is_what_it_says(standard: str) -> None:
+    pairs = noisy(200, rationality=float("inf"))
+    config = FitConfig(lr=0.05, epochs=10, held_out=0.0, standardise=standard)  # type: ignore[arg-type]
+    fitted = fit(pairs, config=config, **LINEAR)
+    data = pair_data(fitted.reward, pairs, over=None, learn_moments=False)
+    seen = fitted.reward.net(data.steps(torch.arange(200).unsqueeze(0)))[0, :, 0].detach()
+    out = (seen - fitted.reward.shift[0]) / fitted.reward.scale[0]
+    if standard != "none":
+        assert float(out.std()) == pytest.approx(1.0, abs=0.01)
+    if standard in ("mean", "top"):
+        assert float(out.mean() if standard == "mean" else out.max()) == pytest.approx(0.0, abs=1e-4)
+    assert standard in ("mean", "top") or float(fitted.reward.shift) == 0.0
+
+
+def test_a_population_learns_each_from_its_own_answers() -> None:
+    group = torch.arange(300) % 2
+    pairs = sample_pairs(STORE, 300, length=2, group=group)
+    right, wrong = Oracle(TRUTH)(pairs), Oracle(TRUTH, mistakes=1.0)(pairs)
+    said = pairs.labelled(torch.where(pairs.group == 0, right.label, wrong.label))
+    model = LearnedReward(StepFeatures.of(STORE, fields=("obs",)), hidden=(), groups=(0, 1), learning=True)
+    trainer = BradleyTerry(model, BradleyTerryConfig(lr=0.05, batch=64))
+    data = pair_data(model, said, over="sum")
+    trainer.updates(data, 100)
+    trainer.standardise(data)
+    for g, sign in ((0, 1), (1, -1)):
+        value = model(STORE.replace(member=torch.full((300,), g)))
+        assert sign * pearson(value.flatten(), TRUTH(STORE).flatten()).mean > 0.9
+
+
+def test_a_group_without_pairs_stands_still() -> None:
+    pairs = noisy(100)
+    model = LearnedReward(StepFeatures.of(STORE, fields=("obs",)), hidden=(), groups=(0, 1))
+    before = model.net.flat.detach().clone()
+    BradleyTerry(model, BradleyTerryConfig(lr=0.05)).updates(pair_data(model, pairs, over="sum"), 3)
+    assert torch.equal(model.net.flat[1], before[1]) and not torch.equal(model.net.flat[0], before[0])
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"held_out": 1.0}, {"patience": 0}, {"batch": 0}, {"discount": 1.1},
+                                   {"level_scale": (0.0,)}, {"noise": 1.0}, {"lr": -1.0}])
+def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadInput):
+        fit(noisy(20), config=FitConfig(**wrong), **LINEAR)
