@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plaudit.core.episodes import Episodes
+from plaudit.core.extras import require
 from plaudit.core.stacked import PopulationMLP
 from plaudit.optimize.rl.collect import Collector, Rollout
 from plaudit.optimize.rl.heads import Categorical, Gaussian
@@ -162,9 +163,8 @@ def _one_thread(loop: Callable[..., Any], *arguments: Any) -> None:
 @functools.cache
 def _blas() -> Any:
     import scipy.linalg  # noqa: F401  (whose library the loops call)
-    from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController().select(user_api="blas")
+    return require("threadpoolctl", extra="fast").ThreadpoolController().select(user_api="blas")
 
 
 def _choices(head: Any) -> np.ndarray:
