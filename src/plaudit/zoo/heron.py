@@ -57,6 +57,8 @@ class HeronConfig:
     """Step size of the agents."""
     update_ratio: float = 0.25
     """Updates for each step of the environment."""
+    warmup: int = 1000
+    """Random steps of each agent before its first update; the first round of comparisons comes half way."""
     reward_hidden: tuple[int, ...] = (64, 64)
     """Hidden layers of the reward model."""
     reward_lr: float = 1e-3
@@ -252,9 +254,9 @@ SYSTEM = System(
           "best of a grid of linear weights, better than the grid's median, without tuning and whatever the units of "
           "the factors; and it gives agents a way to a sparse top factor that they do not find by itself.",
     scales={
-        "smoke": HeronConfig(seeds=2, steps=(600, 600, 1024), horizons=(50, 50, 20), episodes=1, hidden=(8,), batch=8,
-                             update_ratio=0.02, reward_hidden=(8,), batches=1, reward_updates=2, text_pretrain=4,
-                             text_updates=4, text_batch=16, text_hidden=8),
+        "smoke": HeronConfig(seeds=2, steps=(200, 200, 512), horizons=(50, 50, 20), episodes=1, hidden=(8,), batch=8,
+                             update_ratio=0.1, warmup=100, every=100, reward_hidden=(8,), batches=1,
+                             reward_updates=2, text_pretrain=4, text_updates=4, text_batch=16, text_hidden=8),
         "small": HeronConfig(),
         "paper": HeronConfig(steps=(30_000, 100_000, 200_000), hidden=(256, 256), batch=256, update_ratio=1.0,
                              reward_hidden=(256, 256), episodes=50, text_updates=2000, text_hidden=256),

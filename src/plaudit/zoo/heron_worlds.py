@@ -232,8 +232,9 @@ def control(config: HeronConfig, seeds: Seeds, *, world: str, arm: str,
 def _loop(config: HeronConfig, place: World) -> LoopConfig:
     on_policy = place.algo == "ppo"
     every = 512 if on_policy else config.every
-    return LoopConfig(start=every if on_policy else 500, every=every, fragment=config.fragment, batches=config.batches,
-                      updates=config.reward_updates, memory=config.recent if not on_policy else 256)
+    return LoopConfig(start=every if on_policy else config.warmup // 2, every=every, fragment=config.fragment,
+                      batches=config.batches, updates=config.reward_updates,
+                      memory=config.recent if not on_policy else 256)
 
 
 def _learner(config: HeronConfig, place: World) -> Any:
@@ -244,7 +245,7 @@ def _learner(config: HeronConfig, place: World) -> Any:
     from plaudit.optimize.rl.sac import SACConfig
 
     return SACConfig(hidden=config.hidden, batch=config.batch, num_envs=4, update_ratio=config.update_ratio,
-                     actor_lr=config.lr, critic_lr=config.lr, temperature_lr=config.lr, warmup=1000, rounds=50)
+                     actor_lr=config.lr, critic_lr=config.lr, temperature_lr=config.lr, warmup=config.warmup, rounds=50)
 
 
 def measured(trained: Trained, place: World, *, episodes: int, variants: int) -> dict[str, Any]:
