@@ -11,7 +11,7 @@ INSTALLED := .venv/.installed
 export OMP_WAIT_POLICY := PASSIVE
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo test slow lint types docs pages bench audit-record clean
+.PHONY: help setup demo test slow lint types docs pages bench audit-record peers clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -51,8 +51,12 @@ pages: $(INSTALLED)  ## writes docs/zoo.md and the README's table from results/
 bench: $(INSTALLED)  ## the measurements behind the design notes
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
+peers:  ## an environment with imitation 1.0.1, which benchmarks/preferences.py measures beside us
+	$(PYTHON) -m venv .peers/imitation
+	.peers/imitation/bin/python -m pip install --disable-pip-version-check torch==2.13.0 imitation==1.0.1
+
 audit-record: $(INSTALLED)  ## what the checks find of the planted flaws: hours; goes on where it was killed
 	$(BIN)/plaudit audit-record $(RECORD)
 
 clean:  ## removes everything that was built, the environment too
-	rm -rf .venv site build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .peers site build dist .pytest_cache .ruff_cache .hypothesis

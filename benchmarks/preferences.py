@@ -6,7 +6,7 @@ The task of both: 512 pairs of fragments of 100 steps of Pendulum-v1 under rando
 return; a perceptron with two hidden layers of 32 on inputs that are normalised (the moments counted in the time that
 is measured); batches of 32 pairs, 3 epochs, Adam at 1e-3, one thread. An ensemble is 5 networks with a bootstrap
 sample each; its rate counts each pair once. Rates are per CPU second. `--peer` names the Python of an environment
-made by `make peer-imitation`; without one only our side runs, and nothing is written.
+made by `make peers`; without one only our side runs, and nothing is written.
 
 The rows go to `benchmarks/results/preferences.json`; `ratio` is the median of the runs' ratios, its interval the
 quartiles of a bootstrap over them (2.5% to 97.5%).
@@ -115,7 +115,7 @@ def main() -> None:
             assert peer.stdout is not None
             peer.stdout.readline()
         else:
-            print(f"no {given.peer}: only our side is measured (make peer-imitation)", file=sys.stderr)
+            print(f"no {given.peer}: only our side is measured (make peers)", file=sys.stderr)
         found = {members: compare(pairs, peer, members, given.repeats) for members in (1, 5)}
         if peer is not None:
             peer.terminate()
