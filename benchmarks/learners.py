@@ -5,8 +5,8 @@
 *right*: over 100 evaluation episodes of each of 8 seeds, trained side by side as one population: the mean return of
 every seed (the lowest must reach the floor), and the mean over seeds with its interval.
 *speed*: PPO on CartPole-v1 with 8 environments of 128 steps, 4 epochs of 4 minibatches, learning included, for
-populations of 1 and 16: environment steps of all agents for each second of the wall clock and of the process's
-CPU time (compare the latter when other work shares the cores). One thread.
+populations of 1 and 16 and both engines: environment steps of all agents for each second of the wall clock and of the
+process's CPU time (compare the latter when other work shares the cores). One thread; compiled code is loaded before.
 """
 
 from __future__ import annotations
@@ -55,21 +55,24 @@ def right(env: str, *, seed: int = 0, episodes: int = 100) -> dict[str, Any]:
             "wall_s": round(wall, 1), "cpu_s": round(cpu, 1), "config": dataclasses.asdict(plan["config"])}
 
 
-def speed(population: int, *, updates: int = 40) -> dict[str, Any]:
+def speed(population: int, engine: Any, *, updates: int = 40) -> dict[str, Any]:
     """Steps of all agents for each second, the first update (which warms caches) included."""
-    config = PPOConfig(num_envs=8, rollout=128, epochs=4, minibatches=4)
+    config = PPOConfig(num_envs=8, rollout=128, epochs=4, minibatches=4, engine=engine)
     steps = updates * config.num_envs * config.rollout
+    if engine == "fused":
+        train("ppo", "CartPole-v1", steps=config.num_envs * config.rollout, progress=False, config=config)
     wall, cpu = time.perf_counter(), time.process_time()
     train("ppo", "CartPole-v1", population=population, steps=steps, progress=False, config=config)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return {"kind": "speed", "algo": "ppo", "env": "CartPole-v1", "population": population, "steps": steps,
-            "steps_per_wall_s": round(population * steps / wall), "steps_per_cpu_s": round(population * steps / cpu)}
+    return {"kind": "speed", "algo": "ppo", "env": "CartPole-v1", "engine": engine, "population": population,
+            "steps": steps, "steps_per_wall_s": round(population * steps / wall),
+            "steps_per_cpu_s": round(population * steps / cpu)}
 
 
 def rows(only: str | None) -> Iterator[dict[str, Any]]:
     """One row for each measurement."""
     if only != "right":
-        yield from (speed(population) for population in (1, 16))
+        yield from (speed(population, engine) for engine in ("fused", "torch") for population in (1, 16))
     if only != "speed":
         yield from (right(env) for env in RIGHT)
 

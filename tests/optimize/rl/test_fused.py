@@ -16,7 +16,7 @@ from tiny_worlds import CopyTheBit, CopyTwoBits, PayPerStep, Quadratic, Repeats
 
 import plaudit
 from plaudit.core.checkpoint import load_state
-from plaudit.core.errors import Unsupported
+from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.functions import EnvReward
 from plaudit.core.seeds import Seeds
 from plaudit.optimize import Callback, PPOConfig, Trained, train
@@ -269,6 +269,8 @@ def test_a_resumed_run_keeps_the_engine_it_began_with(tmp_path):
     kw = {"progress": False, "config": PPOConfig(**SMALL), "out": tmp_path, "callbacks": [Look()]}
     train("ppo", CartPole(), steps=128, **kw)
     train("ppo", CartPole(), steps=1_000_000, resume=True, **kw)
+    with pytest.raises(BadInput, match="config.engine: expected auto, or what the interrupted run had: torch"):
+        train("ppo", CartPole(), steps=256, resume=True, **{**kw, "config": PPOConfig(**SMALL, engine="fused")})
     assert seen == [False, False]
 
 

@@ -209,7 +209,11 @@ class PPO(Learner):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self._use_fused(state.get("engine") == "fused")
+        engine = state.get("engine", "torch")
+        if self.config.engine not in ("auto", engine):
+            raise BadInput("config.engine", expected=f"auto, or what the interrupted run had: {engine}",
+                           received=self.config.engine)
+        self._use_fused(engine == "fused")
 
     def parts(self) -> Mapping[str, Any]:
         parts = {"critic": self.critic.flat, "adam": self.adam, "discounted": self.discounted,

@@ -142,6 +142,7 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         config = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.config).items()}
+        config.pop("engine", None)  # the learner's own state says which it has, and refuses another
         rewards = [f"{r.role}:{r.name}" for r in self.collector_rewards]
         return {"algo": self.algo, "task": spec_of(self.task) or self.task.name, "members": self.members,
                 "seed": self.seed, "config": config, "rewards": rewards,
