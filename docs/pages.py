@@ -1,5 +1,5 @@
 """Writes what is generated from results/: docs/zoo.md, docs/record.md, their figures, the zoo table of the README,
-and the rates that the package quotes (src/plaudit/auditing/record/measured.json).
+and the rates that the package quotes (src/plaudit/auditing/record/measured.json); and from the code: docs/flaws.md.
 
     python docs/pages.py            writes them (make pages)
     python docs/pages.py --check    fails where they are not what results/ says
@@ -13,6 +13,7 @@ import re
 import sys
 from pathlib import Path
 
+from plaudit.auditing.flaws.page import markdown as flaws_page
 from plaudit.auditing.record.building import for_package
 from plaudit.auditing.record.page import markdown as record_page
 from plaudit.zoo.table import markdown
@@ -39,7 +40,7 @@ def generate(root: Path) -> dict[Path, bytes]:
     """Everything that is generated, by path."""
     results, images = root / "results", root / "docs" / "images" / "zoo"
     page = f"{INTRO}\n{markdown(results, details=True, figures='images/zoo')}"
-    out = {root / "docs" / "zoo.md": page.encode()}
+    out = {root / "docs" / "zoo.md": page.encode(), root / "docs" / "flaws.md": flaws_page().encode()}
     for name in re.findall(r"\]\(images/zoo/([^)]+)\)", page):
         out[images / name] = (results / name).read_bytes()
     readme = (root / "README.md").read_text(encoding="utf-8")

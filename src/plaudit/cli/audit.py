@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from plaudit.auditing.checks import BUILT_IN
 from plaudit.auditing.record.quoting import on_by_default
 from plaudit.auditing.report.folders import check_folder, next_folder
 from plaudit.cli.gate import Gate
+from plaudit.cli.workers import RayOption, where
 from plaudit.core.errors import BadInput, PlauditError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from plaudit.auditing.report.model import AuditReport
 
 BAD_INPUT, INTERRUPTED = 2, 130
+COLLECTION = ("flaw:", "healthy:")
+"""How targets begin that name a member of the flaw collection or of the healthy set."""
 
 
 def _takes(metavar: str, *, default: str | None = None) -> Any:
@@ -42,7 +45,8 @@ class AuditArgs:
 
     target: Annotated[tyro.conf.Positional[str], _takes("TARGET", default="")]
     """What to audit: file.py:name or module:name of a reward function, an environment class or a factory; an
-    environment id (audits its own reward); or the folder of a saved reward."""
+    environment id (audits its own reward); the folder of a saved reward; or flaw:NAME or healthy:NAME, a reward of
+    the flaw collection with its environment and intent."""
     env: Annotated[str | None, _takes("ENV", default="")] = None
     """The environment of a reward: a Gymnasium id, or file.py:name of a class or factory."""
     env_kwargs: Annotated[str, _takes("JSON")] = "{}"
@@ -90,6 +94,9 @@ class AuditArgs:
     """How long one call of the reward function may take; what is late is unknown."""
     patience: Annotated[float, _takes("SECONDS")] = 120.0
     """Give up, and keep what was found, when nothing has come back for so long."""
+    ray: RayOption = None
+    """Send the searches to Ray, with the same numbers: to all cores of this machine, a NUMBER of them, or the cluster
+    at an ADDRESS (auto, or host:port)."""
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     """Load files that can run code: a stable-baselines3 zip, a saved reward whose functions have changed."""
 
@@ -97,7 +104,8 @@ class AuditArgs:
 def audit(args: AuditArgs) -> int:
     """Runs the audit and writes the report; returns the exit code."""
     print(first_words(args), flush=True)  # before the heavy imports, which take seconds on a busy machine
-    kwargs = _json(args.env_kwargs)
+    args = _of_the_collection(args)
+    kwargs, workers = _json(args.env_kwargs), where(args.ray)
     check_folder(args.out or next_folder())
     gate = Gate.read(fail_on=args.fail_on, baseline=args.baseline, write_baseline=args.write_baseline,
                      reason=args.reason, expires=args.expires, diff=args.diff, fail_on_new=args.fail_on_new,
@@ -108,8 +116,23 @@ def audit(args: AuditArgs) -> int:
         args.target, env=args.env, env_kwargs=kwargs, intent=args.intent, reference=args.reference,
         episodes=args.episodes, policy=args.policy, effort=args.effort, seconds=args.budget, steps=args.steps,
         seed=args.seed, discount=args.discount, trust=args.trust, only=args.only, time_limit_s=args.time_limit,
-        listen=listen),
+        listen=listen, ray=workers),
         out=args.out, gate=gate, patience_s=args.patience)
+
+
+def _of_the_collection(args: AuditArgs) -> AuditArgs:
+    """`flaw:NAME` and `healthy:NAME` spelt out; other arguments as they are."""
+    if not args.target.startswith(COLLECTION):
+        return args
+    if args.env is not None or args.intent is not None:
+        raise BadInput("env" if args.env is not None else "intent",
+                       expected=f"none beside {args.target}, which has its own",
+                       received=args.env if args.env is not None else args.intent,
+                       fix="leave it out, or name the reward as module:name")
+    from plaudit.auditing.flaws.spelling import spelt_out
+
+    target, env, intent = spelt_out(args.target)
+    return replace(args, target=target, env=env, intent=intent)
 
 
 def first_words(args: AuditArgs) -> str:
@@ -129,8 +152,9 @@ def first_words(args: AuditArgs) -> str:
         what = args.target
     else:
         what = f"the environment {args.target} with its own reward"
+    found = "its own" if args.target.startswith(COLLECTION) else "looked for in info"
     return (f"plaudit audit: {what}{f' on {args.env}' if args.env else ''}; "
-            f"intent: {args.intent or 'looked for in info'}; checks: {', '.join(args.only or on_by_default(BUILT_IN))}")
+            f"intent: {args.intent or found}; checks: {', '.join(args.only or on_by_default(BUILT_IN))}")
 
 
 def _definitions(path: Path) -> list[ast.FunctionDef | ast.ClassDef]:

@@ -47,4 +47,5 @@ def endless_coins(*, coin: float = 1.0, goal: float = 5.0) -> Flaw:
         wrong="the coin comes back, so collecting it until the time is up pays more than the exit",
         make=task, flawed=bound(reward, coin=coin, goal=goal), healthy=healthy, intended=intended, reduce="any",
         caught_by=("exploit", "incentives"), strength=coin, tags=("grid", "cycle", "episode-length", "terms"),
-        source="Krakovna et al. (2020), Specification gaming (Road Runner and Montezuma players who farm points)")
+        source="Salimans and Chen (2018), Learning Montezuma's Revenge from a single demonstration (a key that was "
+               "made to come back)")

@@ -192,8 +192,8 @@ def flaw(name: str) -> Flaw:
     by_name = {p.name: p for p in planted()}
     if name not in by_name:
         near = difflib.get_close_matches(name, by_name, 3)
-        raise BadInput("flaw", expected=f"one of {', '.join(by_name)}", received=name,
-                       fix=f"did you mean {', '.join(near)}?" if near else "")
+        raise BadInput("flaw", expected=f"the name of one of the {len(by_name)} planted flaws", received=name,
+                       fix=f"did you mean {', '.join(near)}?" if near else "docs/flaws.md lists them")
     return by_name[name].make()
 
 

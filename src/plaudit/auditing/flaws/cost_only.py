@@ -41,4 +41,4 @@ def cost_only(env_id: str = ENV, *, bonus: float = 0.0) -> Flaw:
         make=partial(short, env_id), flawed=bound(reward, bonus=bonus, **options), healthy=bound(healthy, **options),
         intended=bound(intended, steps=HORIZONS[env_id]), reduce="sum", caught_by=("exploit", "incentives"),
         tags=("classic" if env_id == ENV else "mujoco", "episode-length", "terms"),
-        source="Krakovna et al. (2020), Specification gaming (agents that die to end a running penalty)")
+        source="the wolves of a game (told in 2021) that ran into boulders to end their time penalty")

@@ -107,8 +107,8 @@ def healthy_reward(name: str) -> Healthy:
     by_name = {h.name: h for h in healthy()}
     if name not in by_name:
         near = difflib.get_close_matches(name, by_name, 3)
-        raise BadInput("healthy reward", expected=f"one of {', '.join(by_name)}", received=name,
-                       fix=f"did you mean {', '.join(near)}?" if near else "")
+        raise BadInput("healthy reward", expected=f"the name of one of the {len(by_name)} healthy rewards",
+                       received=name, fix=f"did you mean {', '.join(near)}?" if near else "docs/flaws.md lists them")
     return by_name[name]
 
 

@@ -51,4 +51,4 @@ def cheap_loan(*, debt: float = 1.5) -> Flaw:
         wrong="the debt is half as large again as the loan, but at a discount of 0.99 it is worth less when it is due",
         make=task, flawed=bound(reward, debt=debt), healthy=bound(healthy, debt=debt), intended=intended, reduce="any",
         caught_by=("fragility",), strength=debt, tags=("grid", "discount", "terms"),
-        source="Frederick, Loewenstein and O'Donoghue (2002), Time discounting and time preference (a costly loan)")
+        source="Frederick, Loewenstein and O'Donoghue (2002), Time discounting and time preference")

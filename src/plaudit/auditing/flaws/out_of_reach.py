@@ -47,4 +47,4 @@ def bar_out_of_reach(env_id: str = ENV, *, bar: float = 3.0) -> Flaw:
         make=partial(short, env_id), flawed=bound(reward, bar=bar, env_id=env_id),
         healthy=bound(healthy, bar=_REACHABLE[env_id], env_id=env_id), intended=bound(intended, env_id=env_id),
         reduce="sum", caught_by=("scale",), strength=bar, tags=("classic" if swings else "mujoco", "sparse"),
-        source="Amodei et al. (2016), Concrete problems in AI safety (rewards that exploration never meets)")
+        source="the usual threshold that nobody tried, such as one in km/h for a speed in m/s")

@@ -57,4 +57,4 @@ def fear_of_lava(*, fear: float = 2.0, goal: float = 5.0) -> Flaw:
         wrong="the only way leads past lava, and being near it costs more than the goal pays: the agent stays away",
         make=task, flawed=bound(reward, fear=fear, goal=goal), healthy=healthy, intended=intended, reduce="any",
         caught_by=("exploit", "incentives"), strength=fear, tags=("grid", "terms"),
-        source="Hadfield-Menell et al. (2017), Inverse reward design (a proxy penalty that outweighs the task)")
+        source="the usual mistake of a danger that costs at every step beside a prize that is paid once")

@@ -36,5 +36,4 @@ def touching(*, push: float = 0.0) -> Flaw:
         wrong="only the hand's distance to the cylinder counts, so holding the hand there is enough",
         make=partial(short, ENV), flawed=bound(reward, push=push), healthy=healthy, intended=intended, reduce="last",
         caught_by=("exploit",), tags=("mujoco", "proxy", "terms"),
-        source="Christiano et al. (2017), Deep reinforcement learning from human preferences (a hand that only "
-               "seemed to grasp)")
+        source="OpenAI (2017), Learning from human preferences (a hand that only seemed to grasp)")

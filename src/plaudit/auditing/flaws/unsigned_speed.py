@@ -36,4 +36,4 @@ def unsigned_speed(env_id: str = ENV, *, weight: float = 1.0) -> Flaw:
         healthy=bound(healthy, weight=weight, speed=body.speed),
         intended=bound(intended, speed=body.speed, seconds=body.seconds), reduce="sum", caught_by=("exploit",),
         strength=weight, tags=("mujoco", "terms"),
-        source="Clavera et al. (2018) and others on HalfCheetah, which learns to run backwards or on its back")
+        source="the usual mistake between a speed and a velocity")

@@ -34,5 +34,4 @@ def waving(*, weight: float = 10.0) -> Flaw:
         make=partial(short, ENV), flawed=bound(reward, weight=weight), healthy=bound(healthy, weight=weight),
         intended=intended, reduce="last", caught_by=("exploit", "incentives"), strength=weight,
         tags=("mujoco", "cycle"),
-        source="Randlov and Alstrom (1998); Popov et al. (2017), Data-efficient deep reinforcement learning for "
-               "dexterous manipulation (shaping terms that were farmed)")
+        source="Randlov and Alstrom (1998), Learning to drive a bicycle (progress paid, its loss not)")

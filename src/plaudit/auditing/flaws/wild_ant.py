@@ -36,7 +36,7 @@ def standing_ant() -> Flaw:
     """Gymnasium's reward as it is."""
     return Flaw(
         name="wild", kind="paid survival", statement="the robot travels far forward",
-        wrong="not falling pays 1 a step and squared actions cost half, so standing still earns twice what walking does",
+        wrong="not falling pays 1 a step and squared actions cost half, so standing still earns twice what a walk does",
         make=partial(short, ENV), flawed=reward, healthy=healthy, intended=intended, reduce="sum",
         caught_by=("exploit", "scale", "incentives"), tags=("mujoco", "episode-length", "terms", "wild"),
         source="Gymnasium's Ant-v5 (found by computing what its behaviours earn)")
