@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from plaudit.auditing.intent import Intent, parse_intent, split_intent, target_intent
+from plaudit.auditing.report.model import versions
 from plaudit.auditing.subject import kind_of, task_of
 from plaudit.auditing.witness import Witness
 from plaudit.core.algebra import as_reward
@@ -71,6 +72,13 @@ class Replay:
         whole = self.steps == len(self.witness.actions)
         meant = self.aim is None or _close(self.intent, self.witness.intent_value)
         return whole and meant and _close(self.paid, self.witness.reward_return)
+
+    @property
+    def other_versions(self) -> list[str]:
+        """The packages that have changed since the audit, as `gymnasium 1.1 then, 1.4 now`."""
+        now = versions()
+        return [f"{name} {then} then, {now.get(name, 'none')} now" for name, then in self.witness.versions.items()
+                if now.get(name) != then]
 
     def telling_steps(self) -> list[int]:
         """The steps at which the reward changes, at most a screenful, with the first and the last."""

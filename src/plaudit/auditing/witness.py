@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from plaudit.auditing.report.model import versions
 from plaudit.auditing.subject import spec_of
 from plaudit.core.consent import noted
 from plaudit.core.episodes import Episodes
@@ -52,6 +53,8 @@ class Witness:
     frames: list[int] = field(default_factory=list)
     """Steps worth a picture, in order; empty means evenly spaced."""
     action_dtype: str = ""
+    versions: Mapping[str, str] = field(default_factory=versions)
+    """What the audit ran with; empty in the witness of a plaudit that did not say."""
     episode: Episodes | None = field(default=None, repr=False)
     """A logged episode."""
 
@@ -99,8 +102,14 @@ class Witness:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise BadInput("witness", expected="a witness file of an audit", received=f"{path} ({reason})") from error
-        if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
-            raise BadInput("witness", expected=f"a file of format {FORMAT}", received=str(path))
+        form = data.pop("format", None) if isinstance(data, dict) else None
+        if form != FORMAT:
+            other = isinstance(form, str) and form.startswith(FORMAT.rpartition(".")[0])
+            raise BadInput("witness", expected=f"a file of format {FORMAT}",
+                           received=f"{path} ({form})" if other else str(path),
+                           fix="it was written by another version of plaudit: audit again with this one" if other
+                           else "")
+        data.setdefault("versions", {})
         try:
             data["reward_return"] = math.nan if data["reward_return"] is None else float(data["reward_return"])
             witness = Witness(**data, episode=Episodes.load(_beside(path)) if data["seed"] is None else None)

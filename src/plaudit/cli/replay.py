@@ -44,6 +44,8 @@ def replay(args: ReplayArgs) -> int:
     if not played.same:
         console.print(f"[red]the audit saw reward {played.witness.reward_return:.6g}: the code or the environment has "
                       "changed since[/]")
+    if played.other_versions:
+        console.print(f"[yellow]other versions: {escape(', '.join(played.other_versions))}[/]")
     return 0 if played.same else 1
 
 
