@@ -15,6 +15,7 @@ from plaudit.auditing.check import register, unregister
 from plaudit.auditing.finding import Finding
 from plaudit.auditing.report import files
 from plaudit.cli.audit import AuditArgs, first_words
+from plaudit.cli.main import main
 
 BOAT = ("--env", "boat.py:Boat", "--steps", "1000")
 
@@ -253,3 +254,12 @@ def test_code_that_swallows_even_the_interrupt_is_cut_off_and_the_report_kept(he
     assert process.returncode == 2 and "nothing came back for 3 s" in err and one_line(err)
     data = json.loads((here / "audits" / "001" / "report.json").read_text())
     assert data["interrupted"] is True and "audits/001/report.html" in out
+
+
+def test_ray_is_handed_on_and_read_before_any_work(here, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr("plaudit.auditing.audit.audit", lambda *args, **options: given.append(options["ray"]) or 1 / 0)
+    for words in ([], ["--ray"], ["--ray", "2"], ["--ray", "a:1", "b:2"]):
+        main(["audit", "CartPole-v1", "--intent", "env", *words])
+    assert given == [None, True, "2"]
+    assert "--ray: expected at most one address" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -22,6 +23,7 @@ from plaudit.auditing.report.model import AuditReport, CheckResult
 from plaudit.auditing.subject import Environment, Subject, option, recognise
 from plaudit.auditing.verdict import judge
 from plaudit.core.algebra import as_reward
+from plaudit.core.cluster import Cluster
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.functions import EnvReward, FunctionReward
@@ -68,7 +70,7 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
           policy: str | Path | None = None, effort: float = 1.0, seconds: float | None = None,
           steps: int | None = None, seed: int = 0, discount: float = 0.99, trust: bool = False,
           time_limit_s: float | None = 10.0, only: Sequence[str] | None = None, repair: bool = True,
-          listen: Listener | None = None) -> AuditReport:
+          listen: Listener | None = None, ray: str | bool | None = None) -> AuditReport:
     """Audits a reward by optimising it.
 
     Args:
@@ -92,6 +94,8 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
         only: Names of the checks to run; all by default.
         repair: Whether to propose a repair of the worst finding and to audit it again.
         listen: Called with every `Event`.
+        ray: Sends the searches to workers, with the same numbers: True for the cores of this machine, or as for
+            `plaudit.core.jobs.run_jobs`. What cannot travel is searched here.
 
     Returns:
         An `AuditReport`: prints as text, shows as a page in a notebook, `save(folder)` writes all files.
@@ -131,7 +135,11 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
                                like=context.random)
     if context.given:
         tell(Event(kind="note", text=f"also looking at {', '.join(b.name for b in context.given)}"))
-    interrupted = run.all_of(wanted)
+    with contextlib.ExitStack() as stack:
+        if ray is not None and ray is not False:
+            context.ray = stack.enter_context(Cluster(ray))
+            context.ray.start()
+        interrupted = run.all_of(wanted)
     tell(Event(kind="judging"))
     return run.report(interrupted=interrupted)
 

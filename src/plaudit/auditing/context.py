@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from plaudit.auditing.intent import Intent
 from plaudit.core.episodes import Episodes
-from plaudit.core.errors import PlauditError
+from plaudit.core.errors import PlauditError, Unsupported
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.behaviours import Behaviour, Budget, Found
@@ -22,6 +22,9 @@ from plaudit.tasks.base import Task
 from plaudit.tasks.policy import RandomPolicy
 from plaudit.tasks.rollouts import rollout
 from plaudit.tasks.tabular import TabularMDP
+
+if TYPE_CHECKING:
+    from plaudit.core.cluster import Cluster
 
 Progress = Callable[[float, str], None]
 """Called with the share done in [0, 1] and a few words."""
@@ -59,6 +62,8 @@ class AuditContext:
     """The environment steps that each search took."""
     memo: dict[str, Any] = field(default_factory=dict)
     """Numbers that one check leaves for a later one or for the report's figures."""
+    ray: Cluster | None = None
+    """Workers for the searches; None searches in this process."""
 
     @property
     def seeds(self) -> Seeds:
@@ -95,9 +100,18 @@ class AuditContext:
 
         `plan_for` is the reward that exact planning pursues on tabular tasks, where it is another one.
         """
-        found = maximise(reward, self.task, self._part(share), seed=self.seed, discount=self.discount,
-                         episodes=self.episodes_each, tabular=self._process(plan_for or reward),
-                         on_progress=lambda done, text: self.progress(done, f"searching the {share}: {text}"))
+        def search(ray: Cluster | None) -> Found:
+            return maximise(reward, self.task, self._part(share), seed=self.seed, discount=self.discount,
+                            episodes=self.episodes_each, tabular=self._process(plan_for or reward), ray=ray,
+                            on_progress=lambda done, text: self.progress(done, f"searching the {share}: {text}"))
+
+        try:
+            found = search(self.ray)
+        except Unsupported as error:
+            if self.ray is None:
+                raise
+            self.progress(0.0, f"searching the {share} in this process: {error}")  # the same numbers, only later
+            found = search(None)
         if self.budget.steps is None and found.budget.steps is not None:
             self.budget = Budget.of(round(found.budget.steps / SHARES[share]))
         self.spent[share] = self.spent.get(share, 0) + found.steps

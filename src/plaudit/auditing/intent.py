@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -187,6 +188,15 @@ class InfoReward(Reward):
     def __init__(self, key: str) -> None:
         self.key, self.name = key, key
         self.needs = Needs(fields=frozenset({f"info:{key}"}))
+
+    def spec(self) -> dict[str, str]:
+        """How to make it again."""
+        return {"key": self.key}
+
+    @staticmethod
+    def from_spec(spec: Mapping[str, str]) -> InfoReward:
+        """What `spec` gave, as a reward."""
+        return InfoReward(spec["key"])
 
     def evaluate(self, episodes: Episodes) -> Score:
         value = episodes.info[self.key].to(torch.float32)
