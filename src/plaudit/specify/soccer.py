@@ -31,6 +31,8 @@ UTILITY_WEIGHTS: Mapping[str, float] = {"distance difference": 2.0, "ball to goa
                                         "aligned and near": 0.6, "offensive potential": 1.0}
 EVENT_WEIGHTS: Mapping[str, float] = {"goal": 10.0, "concede": -3.0, "shot": 1.5, "touch": 0.05,
                                       "touch acceleration": 0.25}
+DEMOLITION_WEIGHTS: Mapping[str, float] = {"demolish": 2.0, "demolished": -2.0}
+"""For games in which cars can be destroyed: `events(pitch, weights={**EVENT_WEIGHTS, **DEMOLITION_WEIGHTS})`."""
 
 
 @dataclass(frozen=True)
@@ -130,16 +132,16 @@ def events(pitch: Pitch, *, weights: Mapping[str, float] = EVENT_WEIGHTS, direct
 
     Args:
         pitch: The game.
-        weights: Some of `EVENT_WEIGHTS`; what is not named is left out.
+        weights: Some of `EVENT_WEIGHTS` and `DEMOLITION_WEIGHTS`; what is not named is left out.
         directed: Whether a touch is paid for the acceleration towards the goal, or for any.
 
     Raises:
         BadInput: for a weight of something else.
     """
-    strange = set(weights) - set(EVENT_WEIGHTS)
-    if strange or not weights:
-        raise BadInput("weights", expected=f"some of {list(EVENT_WEIGHTS)}", received=sorted(weights))
-    known: dict[str, Reward] = {n: event(f"info:{n}") for n in ("goal", "concede", "shot", "touch")}
+    every = (*EVENT_WEIGHTS, *DEMOLITION_WEIGHTS)
+    if not weights or not set(weights) <= set(every):
+        raise BadInput("weights", expected=f"some of {list(every)}", received=sorted(weights))
+    known: dict[str, Reward] = {n: event(f"info:{n}") for n in every if n != "touch acceleration"}
     known["touch acceleration"] = touch_acceleration(
         "info:touch", pitch.fields["ball_velocity"], pitch.fields["ball_position"], pitch.goal,
         largest=pitch.ball_speed, directed=directed, name="touch acceleration")

@@ -28,7 +28,15 @@ from plaudit.optimize.rl.callbacks import Callback
 from plaudit.optimize.rl.ppo import PPOConfig
 from plaudit.optimize.rl.train import train
 from plaudit.specify import event, utility
-from plaudit.specify.soccer import UTILITY_WEIGHTS, Pitch, events, utilities, utility_terms
+from plaudit.specify.soccer import (
+    DEMOLITION_WEIGHTS,
+    EVENT_WEIGHTS,
+    UTILITY_WEIGHTS,
+    Pitch,
+    events,
+    utilities,
+    utility_terms,
+)
 from plaudit.tasks.base import Task
 from plaudit.tasks.policy import RandomPolicy
 from plaudit.tasks.rollouts import rollout
@@ -119,7 +127,8 @@ def reward_of(task: Any, arm: str, weights: Mapping[str, float], *, dense: float
     combine = "krc" if arm.startswith("KRC") else "linear"
     gained = utility(utilities(pitch, combine=combine, weights=weights), form="gain")
     spread = float(gained(reference)[reference.mask].std())
-    return events(pitch) + (dense / spread) * gained
+    happened = {**EVENT_WEIGHTS, **(DEMOLITION_WEIGHTS if "demolish" in reference.info else {})}
+    return events(pitch, weights=happened) + (dense / spread) * gained
 
 
 def candidates(config: LucyConfig, seeds: Seeds) -> list[dict[str, float]]:
