@@ -87,6 +87,17 @@ def test_leaving_the_declared_range_is_medium(by_hand):
     assert severities(findings(by_hand, CartPole(horizon=20), too_small)) == ["medium"]
 
 
+def test_a_difference_along_the_batch_is_found_although_single_rows_always_get_nought(by_hand):
+    def along(next_obs):
+        place = np.atleast_1d(next_obs[..., 0])
+        return np.diff(place, prepend=place[:1])
+
+    found = {f.kind: f.severity for f in findings(by_hand, CartPole(horizon=20), plaudit.reward(along))}
+    assert found["mixed rows"] == "high"
+    alone = plaudit.reward(lambda next_obs: float(next_obs[0]) if next_obs.ndim == 1 else next_obs[:, 0] + 0.0)
+    assert "mixed rows" not in [f.kind for f in findings(by_hand, CartPole(horizon=20), alone)]
+
+
 def test_writing_into_an_input_is_medium(by_hand):
     def careless(next_obs):
         next_obs[..., 0] = 0.0

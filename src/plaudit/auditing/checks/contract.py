@@ -174,7 +174,11 @@ def _causes(report: CheckReport) -> list[Checked]:
 
 
 def _company(reward: Reward, episodes: Episodes) -> Iterator[Finding]:
-    """Calls a function that does not mix rows row by row with a batch: a trainer that does so gets other numbers."""
+    """Calls a function that was called row by row with a batch, as a trainer may: do rows get other numbers there?
+
+    The last half alone, in reverse order, must get the numbers that it got in the whole: means over the batch change
+    with its half, differences along it with the order.
+    """
     inner = _plain(reward)
     if inner is None or inner.mode is None or inner.mode.vectorised or inner.needs.time != "step":
         return
@@ -183,11 +187,11 @@ def _company(reward: Reward, episodes: Episodes) -> Iterator[Finding]:
     n = int(where.sum().clamp(max=64))
     try:
         whole = read_answer(inner.fn(**as_rows(fields, inner.mode.backend)), (n,), like=episodes.device).value
-        half = {k: tree_map(lambda x: x[: n // 2], v) for k, v in fields.items()}
-        part = read_answer(inner.fn(**as_rows(half, inner.mode.backend)), (n // 2,), like=episodes.device).value
+        half = {k: tree_map(lambda x: x[n // 2:].flip(0), v) for k, v in fields.items()}
+        part = read_answer(inner.fn(**as_rows(half, inner.mode.backend)), (n - n // 2,), like=episodes.device).value
     except Exception:  # a function of single transitions may fail on a batch in any way: then nobody can mix rows
         return
-    whole, part = torch.nan_to_num(whole[: n // 2].double()), torch.nan_to_num(part.double())
+    whole, part = torch.nan_to_num(whole[n // 2:].flip(0).double()), torch.nan_to_num(part.double())
     scale = max(float(whole.abs().max()), float(part.abs().max()), 1e-12)
     gap = float((whole - part).abs().max()) / scale
     if gap > 1e-5:
