@@ -129,7 +129,7 @@ def test_sarif_has_what_its_standard_requires(report):
     assert out["version"] == "2.1.0" and out["$schema"].endswith("sarif-2.1.0.json") and len(out["runs"]) == 1
     run = out["runs"][0]
     driver = run["tool"]["driver"]
-    assert driver["name"] == "plaudit" and [r["id"] for r in driver["rules"]] == ["plaudit/everything"]
+    assert driver["name"] == "plaudit" and [r["id"] for r in driver["rules"]] == ["plaudit-everything"]
     assert [r["level"] for r in run["results"]] == ["error", "error", "note"]
     for result in run["results"]:
         assert driver["rules"][result["ruleIndex"]]["id"] == result["ruleId"]

@@ -84,7 +84,7 @@ def test_sarif_opens_in_a_code_scanning_tool(report, tmp_path):
     loader = pytest.importorskip("sarif.loader")
     (tmp_path / "report.sarif").write_text(json.dumps(sarif(report)))
     seen = loader.load_sarif_file(str(tmp_path / "report.sarif"))
-    found = {(r["Severity"], r["Code"].removeprefix("plaudit/"), Path(r["Location"]).name, r["Line"])
+    found = {(r["Severity"], r["Code"].removeprefix("plaudit-"), Path(r["Location"]).name, r["Line"])
              for r in seen.get_records()}
     line = 1 + Path("boat.py").read_text().split("def progress")[0].count("\n")
     assert {("error", "exploit", "boat.py", line), ("warning", "scale", "boat.py", line)} <= found

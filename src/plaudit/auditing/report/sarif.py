@@ -41,7 +41,7 @@ def sarif(report: AuditReport) -> dict[str, Any]:
 def _rules(names: list[str]) -> list[dict[str, Any]]:
     questions = {check.name: check.question for check in checks()}
     return [{
-        "id": f"plaudit/{name}", "name": "".join(part.capitalize() for part in f"Reward {name}".split()),
+        "id": f"plaudit-{name}", "name": "".join(part.capitalize() for part in f"Reward {name}".split()),
         "shortDescription": {"text": f"plaudit check: {name}."},
         "fullDescription": {"text": questions.get(name, f"plaudit check: {name}.")},
         "help": {"text": _HELP, "markdown": f"**{questions.get(name, name)}** {_HELP}"},
@@ -53,7 +53,7 @@ def _result(finding: Finding, report: AuditReport, mark: str, *, rule: int, inde
     place = place_of(report)
     text = f"{finding.title.rstrip('.')}. {finding.advice}".strip()
     out: dict[str, Any] = {
-        "ruleId": f"plaudit/{finding.check}", "ruleIndex": rule, "level": LEVEL[finding.severity],
+        "ruleId": f"plaudit-{finding.check}", "ruleIndex": rule, "level": LEVEL[finding.severity],
         "message": {"text": text},
         "locations": [{
             "physicalLocation": {"artifactLocation": {"uri": place.uri if place else quote(report.target)},
