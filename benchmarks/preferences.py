@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from plaudit.zoo.provenance import machine
 
 from plaudit.core.checkpoint import write_text
 from plaudit.core.functions import EnvReward
+from plaudit.core.provenance import machine
 from plaudit.core.statistics import bootstrap
 from plaudit.feedback.fragments import sample_pairs
 from plaudit.feedback.oracles import Oracle

@@ -10,6 +10,8 @@ model as it is; the model is the step reward and never a value target; the car's
 energy that it still lacks, so that something can be learnt before the goal is first seen; where episodes end when
 solved, the best step seen pays 0 (`standardise="top"`), or lingering near the goal would pay. The linear grid has the
 same factors, each in units of its spread under random actions, with weights of 0.1, 1 and 10 relative to the first.
+The reversed ranking is a control where factors disagree; in the maze "near the goal, then at it" asks for the same,
+so it is shown there and not judged.
 """
 
 from __future__ import annotations
@@ -177,14 +179,14 @@ def _of_world(world: str, place: World, names: Sequence[str],
     gap = lambda a, b: difference_interval(scores[a], scores[b])  # noqa: E731
     criteria = [
         Criterion(says=f"{world}: score of HERON less the best of 9 linear weights" if world != "Maze" else
-                  f"{world}: score of HERON less the best of 3 linear weights", value=gap(RANKED, BEST), above=-0.15),
-        Criterion(says=f"{world}: HERON less the reversed ranking", value=gap(RANKED, REVERSED), above=0.0)]
+                  f"{world}: score of HERON less the best of 3 linear weights", value=gap(RANKED, BEST), above=-0.15)]
     if world == "Maze":
         return arms, [*criteria, Criterion(says="Maze: HERON less the sparse reward", value=gap(RANKED, SPARSE),
                                            above=0.0)]
     moved = float(np.abs(np.subtract(scores[RANKED], scores[OTHER])).max())
     return arms, [
-        *criteria, Criterion(says=f"{world}: HERON less the median of the grid", value=gap(RANKED, MEDIAN), above=0.0),
+        *criteria, Criterion(says=f"{world}: HERON less the reversed ranking", value=gap(RANKED, REVERSED), above=0.0),
+        Criterion(says=f"{world}: HERON less the median of the grid", value=gap(RANKED, MEDIAN), above=0.0),
         Criterion(says=f"{world}: what {UNITS:g} times smaller units change in HERON, largest of all seeds",
                   value=Interval(moved, moved, moved, len(scores[RANKED])), below=0.02),
         Criterion(says=f"{world}: the same units take from the best linear weights", value=gap(BEST, BEST_OTHER),
