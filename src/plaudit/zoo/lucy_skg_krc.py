@@ -333,11 +333,12 @@ def _draw_curves(axes: Axes, result: ZooResult, names: Sequence[str], cut: int |
         axes.fill_between(steps, low, high, color=COLOURS[name], alpha=0.12, lw=0)
         axes.plot(steps, np.nanmean(win, 0), color=COLOURS[name], lw=1.8,
                   ls="--" if name.endswith("tuned") else "-", label=name)
-    axes.axhline(0.5, color=GREY, lw=0.8, ls=":")
+    if cut is None:
+        axes.axhline(0.5, color=GREY, lw=0.8, ls=":")
     axes.set_xlabel("thousand steps of each agent", fontsize=8.5)
     axes.set_ylabel(f"matches won (mean and range of {result.seeds} agents)", fontsize=8.5)
     axes.set_ylim(0, None)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
 
 
 def _draw_early(axes: Axes, result: ZooResult) -> None:
