@@ -53,7 +53,8 @@ def seen(f: Flaw, *, act=None) -> Episodes:
     return rollout(task, policy, seeds=[1, 2, 3, 4])
 
 
-@pytest.mark.parametrize("name", SIGNALLESS)
+@pytest.mark.parametrize("name", [n if "Swimmer" not in n and "Cheetah" not in n else pytest.param(
+    n, marks=pytest.mark.slow) for n in SIGNALLESS])  # half a second of physics each
 def test_a_reward_without_a_signal_says_nothing_where_its_twin_tells_behaviours_apart(name):
     f = flaw(name)
     e = seen(f)

@@ -162,7 +162,11 @@ def test_every_reward_of_gymnasium_has_its_evidence():
     assert {name.split("/")[1] for name in GYM if name not in TOY} == set(SOUND)
 
 
-@pytest.mark.parametrize("env_id", SOUND)
+CHEAP = [e for e in SOUND if not e.endswith(("-v5", "-v3"))]
+BODIES = [pytest.param(e, marks=pytest.mark.slow) for e in SOUND if e not in CHEAP]  # half a second of physics each
+
+
+@pytest.mark.parametrize("env_id", [*CHEAP, *BODIES])
 def test_what_is_intended_earns_more_than_doing_nothing_and_random_play(env_id):
     h = ALL[f"gymnasium/{env_id}"]
     task = h.task()
@@ -173,6 +177,7 @@ def test_what_is_intended_earns_more_than_doing_nothing_and_random_play(env_id):
     assert paid[0] > max(paid[1:]) and done[0] > max(done[1:])
 
 
+@pytest.mark.slow  # a second of physics
 def test_by_the_same_measure_the_reward_of_ant_is_not_sound():
     from plaudit.auditing.flaws import flaw
 

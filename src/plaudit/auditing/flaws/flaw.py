@@ -119,8 +119,13 @@ def bound(fn: Function, **options: Any) -> Function:
     changed = {k: v for k, v in options.items() if defaults[k].default != v}
     if not changed:
         return fn
-    out = functools.partial(fn, **changed)
-    setattr(out, "__name__", fn.__name__)  # noqa: B010  (a partial takes attributes, and reports call it by its name)
+    return fixed(fn, **changed)
+
+
+def fixed(fn: Function, *values: Any, **options: Any) -> Function:
+    """The function with some arguments fixed, under its name and its module's: a witness may load what is ours."""
+    out = functools.partial(fn, *values, **options)
+    vars(out).update(__name__=getattr(fn, "__name__", "reward"), __module__=fn.__module__)
     return out
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from plaudit.auditing.flaws.collection import flaws
@@ -88,10 +89,7 @@ def healthy() -> list[Healthy]:
         >>> len(healthy()) >= 60, healthy()[0].name
         (True, 'twin/boat_race')
     """
-    from plaudit.auditing.flaws.shaped import shapings
-    from plaudit.auditing.flaws.standard import standard_rewards
-
-    return [*_twins(), *shapings(), *standard_rewards()]
+    return list(_all())
 
 
 def healthy_reward(name: str) -> Healthy:
@@ -115,6 +113,15 @@ def healthy_reward(name: str) -> Healthy:
 def healthy_by_slug(name: str) -> Healthy | None:
     """The healthy reward whose name, as an identifier, is this; None where there is none."""
     return next((h for h in healthy() if slug(h.name) == name), None)
+
+
+@cache
+def _all() -> tuple[Healthy, ...]:
+    """Made once: they are functions without a memory."""
+    from plaudit.auditing.flaws.shaped import shapings
+    from plaudit.auditing.flaws.standard import standard_rewards
+
+    return (*_twins(), *shapings(), *standard_rewards())
 
 
 def _twins() -> list[Healthy]:

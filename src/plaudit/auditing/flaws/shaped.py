@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from plaudit.auditing.flaws import circling, clock, escape, lander, lingering, narrow, swapped, tall, vase
-from plaudit.auditing.flaws.flaw import Function
+from plaudit.auditing.flaws.flaw import Function, fixed
 from plaudit.auditing.flaws.healthy_set import Healthy
 from plaudit.auditing.flaws.locomotion import far, runner, short
 from plaudit.auditing.flaws.maps import lookup, steps_left, ways_to
@@ -128,7 +128,7 @@ def _grid(name: str, module: Any, map: str, potential: Function, *, weight: floa
     return Healthy(
         name=f"shaping/{name}", origin="shaping", make=module.task, intended=module.intended, reduce="any",
         statement="the goal is reached", source=_SOURCE, tags=("grid", "terms"),
-        paid=partial(shaped, base=base or module.healthy, potential=partial(potential, map=map), weight=weight))
+        paid=fixed(shaped, base=base or module.healthy, potential=partial(potential, map=map), weight=weight))
 
 
 def _control(name: str, env_id: str, potential: Function, statement: str, intended: Function, reduce: Any,
@@ -136,7 +136,7 @@ def _control(name: str, env_id: str, potential: Function, statement: str, intend
     return Healthy(
         name=f"shaping/{env_id}/{name}", origin="shaping", make=partial(short, env_id), intended=intended,
         reduce=reduce, statement=statement, source=_SOURCE, tags=(kind, "terms"),
-        paid=partial(shaped, base=base, potential=potential, weight=weight))
+        paid=fixed(shaped, base=base, potential=potential, weight=weight))
 
 
 def shapings() -> list[Healthy]:
@@ -149,7 +149,7 @@ def shapings() -> list[Healthy]:
     flag, up, bar = "the car reaches the flag", "the pole stays up", "the tip swings above the bar"
     forward = "the robot travels far forward"
     run = lambda name, potential, weight: _control(  # noqa: E731
-        name.split("/")[1], name.split("/")[0], potential, forward, partial(travelled, env_id=name.split("/")[0]),
+        name.split("/")[1], name.split("/")[0], potential, forward, fixed(travelled, env_id=name.split("/")[0]),
         "sum", weight=weight, kind="mujoco")
     return [
         _grid("maze/distance", swapped, swapped.MAP, distance),
@@ -174,11 +174,11 @@ def shapings() -> list[Healthy]:
         _control("angle", "InvertedPendulum-v5", partial(entry, index=1, size=True), up, survived, "sum", weight=5.0,
                  kind="mujoco"),
         _control("nearness", "Reacher-v5", nearness, "the fingertip stays close to the target",
-                 partial(narrow.intended, env_id="Reacher-v5"), "sum", weight=1.0, kind="mujoco"),
+                 fixed(narrow.intended, env_id="Reacher-v5"), "sum", weight=1.0, kind="mujoco"),
         run("HalfCheetah-v5/pitch", partial(entry, index=1, size=True), 1.0),
         run("Swimmer-v5/heading", partial(entry, index=0, size=True), 0.1),
         _control("pitch", "Hopper-v5", partial(entry, index=1, size=True), forward,
-                 partial(tall.intended, speed=5), "sum", base=partial(tall.healthy, speed=5, turn=7), kind="mujoco"),
+                 fixed(tall.intended, speed=5), "sum", base=partial(tall.healthy, speed=5, turn=7), kind="mujoco"),
         _control("descent", "LunarLander-v3", descent, "the lander comes to rest on the pad", landed, "any",
                  base=landing, weight=20.0, kind="box2d"),
     ]

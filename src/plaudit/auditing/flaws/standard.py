@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from plaudit.auditing.flaws import shaped
-from plaudit.auditing.flaws.flaw import Function
+from plaudit.auditing.flaws.flaw import Function, fixed
 from plaudit.auditing.flaws.healthy_set import Healthy
 from plaudit.auditing.flaws.locomotion import far, short
 from plaudit.tasks.base import Task
@@ -51,7 +51,7 @@ def standard_rewards() -> list[Healthy]:
     flag, forward = "the car reaches the flag", "the robot travels far forward"
     pole = "the pole stays up"
     task = lambda env_id: partial(short, env_id)  # noqa: E731
-    runs = lambda env_id: partial(shaped.travelled, env_id=env_id)  # noqa: E731
+    runs = lambda env_id: fixed(shaped.travelled, env_id=env_id)  # noqa: E731
     ice = partial(toy, "FrozenLake-v1")
     return [
         _own("CartPole-v1", task("CartPole-v1"), pole, shaped.survived, "sum", "classic"),
@@ -59,16 +59,16 @@ def standard_rewards() -> list[Healthy]:
         _own("MountainCar-v0", task("MountainCar-v0"), flag, shaped.arrived, "any", "classic"),
         _own("MountainCarContinuous-v0", task("MountainCarContinuous-v0"), flag, shaped.arrived, "any", "classic"),
         _own("Acrobot-v1", task("Acrobot-v1"), "the tip swings above the bar", shaped.arrived, "any", "classic"),
-        _own("FrozenLake-v1", ice, "the far corner is reached", partial(reached, cell=15), "any", "grid"),
+        _own("FrozenLake-v1", ice, "the far corner is reached", fixed(reached, cell=15), "any", "grid"),
         _own("FrozenLake-v1/dry", partial(ice, is_slippery=False), "the far corner is reached",
-             partial(reached, cell=15), "any", "grid"),
+             fixed(reached, cell=15), "any", "grid"),
         _own("CliffWalking-v1", partial(toy, "CliffWalking-v1"), "the far corner is reached",
-             partial(reached, cell=47), "any", "grid"),
+             fixed(reached, cell=47), "any", "grid"),
         _own("Taxi-v4", partial(toy, "Taxi-v4"), "the passenger is delivered", shaped.arrived, "any", "grid"),
         _own("InvertedPendulum-v5", task("InvertedPendulum-v5"), pole, shaped.survived, "sum", "mujoco"),
         _own("InvertedDoublePendulum-v5", task("InvertedDoublePendulum-v5"), pole, shaped.survived, "sum", "mujoco"),
         _own("Reacher-v5", task("Reacher-v5"), "the fingertip stays close to the target",
-             partial(near, env_id="Reacher-v5"), "sum", "mujoco"),
+             fixed(near, env_id="Reacher-v5"), "sum", "mujoco"),
         _own("Swimmer-v5", task("Swimmer-v5"), forward, runs("Swimmer-v5"), "sum", "mujoco"),
         _own("HalfCheetah-v5", task("HalfCheetah-v5"), forward, runs("HalfCheetah-v5"), "sum", "mujoco"),
         _own("Hopper-v5", task("Hopper-v5"), forward, runs("Hopper-v5"), "sum", "mujoco"),
