@@ -4,9 +4,9 @@
 
 Each job is first run to its end in peace. Then it is run again in processes of their own, and each of these is killed
 (SIGKILL) after a time that was drawn before it began, until one of them reaches the end; what it leaves behind must be
-the same bytes. Jobs are tiny and write a checkpoint at every update, so that many kills strike while a file is written.
-Learners must leave the same checkpoint, policy and log; a zoo run and the record the same results, without the seconds
-that they took.
+the same bytes. Jobs are tiny and write a checkpoint at every update, so that many kills strike while a file is
+written. Learners must leave the same checkpoint, policy and log; a zoo run and the record the same results, without
+the seconds that they took. Each kind of job is written to the results when it is through; `--only` makes some anew.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ SHARES = {"ppo": 24, "sac": 24, "dqn": 20, "td3": 12, "zoo": 10, "record": 10}
 TINY: dict[str, Any] = {"num_envs": 4, "hidden": (16,), "collect": 4, "rounds": 2, "warmup": 64, "batch": 32,
                         "update_ratio": 0.25}
 LEARNERS: dict[str, tuple[str, int, Any]] = {
-    "ppo": ("CartPole-v1", 60, PPOConfig(num_envs=4, rollout=16, hidden=(16,), normalise_obs=True, scale_reward=True)),
-    "sac": ("Pendulum-v1", 60, SACConfig(**TINY)),
-    "td3": ("Pendulum-v1", 60, TD3Config(**TINY)),
-    "dqn": ("CartPole-v1", 80, DQNConfig(**TINY, n_step=2, capacity=500)),
+    "ppo": ("CartPole-v1", 30, PPOConfig(num_envs=4, rollout=16, hidden=(16,), normalise_obs=True, scale_reward=True)),
+    "sac": ("Pendulum-v1", 30, SACConfig(**TINY)),
+    "td3": ("Pendulum-v1", 30, TD3Config(**TINY)),
+    "dqn": ("CartPole-v1", 40, DQNConfig(**TINY, n_step=2, capacity=500)),
 }
 AUDITED = ("flaw:boat_race", "flaw:dirt", "healthy:twin/boat_race", "healthy:twin/dirt")
 EFFORT = 0.02
@@ -187,21 +187,27 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     names = options.only.split(",") if options.only else list(SHARES)
-    total, rows = sum(SHARES[n] for n in names), []
-    root = Path(tempfile.mkdtemp(prefix="kills-"))
+    total, root = sum(SHARES[n] for n in names), Path(tempfile.mkdtemp(prefix="kills-"))
     for name in names:
         tally = torment(name, max(1, round(options.kills * SHARES[name] / total)),
                         random.Random(f"{options.seed} {name}"), root)
-        rows.append({"name": f"kills_{name}", **vars(tally), "passed": tally.identical == tally.runs})
-    if all(row["passed"] for row in rows):  # else there is something to look at
-        shutil.rmtree(root)
-    kills = sum(r["kills"] for r in rows)
-    rows.append({"name": "kills", "kills": kills, "runs": sum(r["runs"] for r in rows),
-                 "identical": sum(r["identical"] for r in rows), "passed": all(r["passed"] for r in rows),
-                 "machine": f"{os.cpu_count()} cores, {platform.machine()}"})
+        rows = write(options.out, {"name": f"kills_{name}", **vars(tally), "passed": tally.identical == tally.runs})
     print(json.dumps(rows[-1]))
-    write_text(options.out, json.dumps({"rows": rows}, indent=1) + "\n")
-    return 0 if rows[-1]["passed"] else 1
+    if not rows[-1]["passed"]:
+        return 1  # what differs stays to be looked at
+    shutil.rmtree(root)
+    return 0
+
+
+def write(file: Path, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Adds a row to a file of results, in the place of an earlier one of its name, and counts them all."""
+    old = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
+    rows = [r for r in old if r["name"] not in ("kills", row["name"])] + [row]
+    counts = {key: sum(r[key] for r in rows) for key in ("kills", "runs", "identical")}
+    rows.append({"name": "kills", **counts, "passed": all(r["passed"] for r in rows),
+                 "machine": f"{os.cpu_count()} cores, {platform.machine()}"})
+    write_text(file, json.dumps({"rows": rows}, indent=1) + "\n")
+    return rows
 
 
 if __name__ == "__main__":

@@ -86,7 +86,11 @@ class PopulationMLP:
         x = self.inputs(x, part)
         depth = len(self.sizes) - 1
         for i in range(depth):
-            x = torch.baddbmm(part[f"bias_{i}"], x, part[f"weight_{i}"])
+            weight, bias = part[f"weight_{i}"], part[f"bias_{i}"]
+            if self.sizes[i + 1] == 1:  # a product with one column is several times faster as a sum, both ways
+                x = (x * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
+            else:
+                x = torch.baddbmm(bias, x, weight)
             if i < depth - 1:
                 if self.layer_norm:
                     x = torch.addcmul(part[f"shift_{i}"], F.layer_norm(x, x.shape[-1:]), part[f"scale_{i}"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from plaudit.core.devices import check_device
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.jobs import one_thread
@@ -50,7 +51,7 @@ _ROWS = {True: 512, False: 16}
 def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0, discount: float = 0.99,
              episodes: int = 8, tabular: TabularMDP | None = None, optimisers: Sequence[str] | None = None,
              on_progress: Progress | None = None, horizon: int | None = None,
-             ray: Cluster | str | bool | None = None) -> Found:
+             ray: Cluster | str | bool | None = None, device: str = "cpu") -> Found:
     """Searches for behaviours that a reward pays well, by all means that the budget and the reward allow.
 
     Random and simple scripted behaviour, PPO, the cross-entropy method, quality-diversity and (where the decision
@@ -75,6 +76,7 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
         horizon: episodes are cut after so many steps (the task's own limit, at most 1000, by default).
         ray: sends PPO and the evolving optimisers to workers, with the same numbers; as for
             `plaudit.core.jobs.run_jobs`.
+        device: where PPO's networks and environments live; all else is searched and evaluated on the CPU.
 
     Returns:
         Found: at most 60 behaviours, best-paid first, among them random behaviour, standing still and the stages of
@@ -95,6 +97,7 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
         (True, True)
     """
     _check(discount, episodes, horizon)
+    device = check_device(device)
     budget = Budget.of(budget)
     if reward.needs.state != "none":
         reward = copy.deepcopy(reward)
@@ -107,7 +110,7 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
     budget, measured = in_steps(budget, task, reward, names=names, horizon=cut, seed=seed, kind=kind)
     assert budget.steps is not None and budget.rl_cost is not None
     arena = Arena(task, reward, steps=budget.steps, horizon=cut, seeds=Seeds(seed).child("maximise"),
-                  batch_cost=budget.batch_cost)
+                  batch_cost=budget.batch_cost, device=device)
     plan = divide(budget.steps, names, kind=kind, rl_cost=budget.rl_cost)
     arena.horizon = _affordable_horizon(plan["evaluate"], min(episodes, _FEWEST_EPISODES), cut)
     search = Search(arena, plan, names, left_out, discount=discount, tabular=tabular, say=say)

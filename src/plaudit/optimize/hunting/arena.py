@@ -71,11 +71,12 @@ class Arena:
         horizon: episodes are cut after so many steps.
         seeds: the root of the search's randomness.
         batch_cost: what a step of a batch is charged beyond its rows; 0 charges only the steps that happen.
+        device: where learners live; everything else is played on the CPU.
     """
 
     def __init__(self, task: Task, reward: Reward, *, steps: int, horizon: int, seeds: Seeds,
-                 batch_cost: int = 0) -> None:
-        self.batch_cost = batch_cost
+                 batch_cost: int = 0, device: str = "cpu") -> None:
+        self.batch_cost, self.device = batch_cost, device
         self.task, self.reward, self.steps, self.horizon, self.seeds = task, reward, steps, horizon, seeds
         self.cheap = isinstance(task, ArrayTask)
         self.actions = ActionMap(task.action_space)

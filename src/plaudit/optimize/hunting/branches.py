@@ -42,7 +42,7 @@ def hunt_on_ray(search: Search, ray: Cluster | str | bool) -> None:
     order = {"task": arena.task.spec(), "reward": pack_reward(arena.reward), "steps": arena.steps,
              "horizon": arena.horizon, "batch_cost": arena.batch_cost, "root": arena.seeds.root,
              "path": list(arena.seeds.path), "plan": search.plan, "names": list(search.names),
-             "discount": search.discount}
+             "discount": search.discount, "device": arena.device}
     for name in ("random", "scripted", "planned"):
         search.send_out(name)
     learns = "ppo" in search.names
@@ -65,12 +65,12 @@ def hunt_on_ray(search: Search, ray: Cluster | str | bool) -> None:
 
 def hunt_branch(*, task: Mapping[str, Any], reward: Mapping[str, Any], steps: int, horizon: int, batch_cost: int,
                 root: int, path: list[str | int], plan: dict[str, int], names: list[str], discount: float,
-                hunters: list[str], ppo_spends: int) -> str:
+                hunters: list[str], ppo_spends: int, device: str) -> str:
     """One branch of a search, from JSON: what a worker runs."""
     from plaudit.optimize.maximise import Search
 
     arena = Arena(unpack_task(task), unpack_reward(reward), steps=steps, horizon=horizon,
-                  seeds=Seeds(root, tuple(path)), batch_cost=batch_cost)
+                  seeds=Seeds(root, tuple(path)), batch_cost=batch_cost, device=device)
     search = Search(arena, plan, names, {}, discount=discount, tabular=None, say=lambda done, text: None)
     try:
         for name in ("random", "scripted"):

@@ -109,7 +109,8 @@ def hunt_ppo(arena: Arena, purse: Purse, *, discount: float, progress: Any = Non
     stages = _Stages(arena.reward.name)
     callbacks: list[Callback] = [stages, *([] if progress is None else [_Tell(progress)])]
     train("ppo", arena.task, reward=_own_copy(arena.reward), population=P, steps=steps,
-          seed=arena.seeds.child("ppo").integer(), progress=False, config=config, callbacks=callbacks)
+          seed=arena.seeds.child("ppo").integer(), progress=False, config=config, callbacks=callbacks,
+          device=arena.device)
     arena.charge(P * steps)
     return _candidates(arena, stages, members, before)
 
