@@ -97,3 +97,15 @@ def test_what_is_no_report_is_named(tmp_path, text, said):
     with pytest.raises(BadInput, match=said) as error:
         load_report(path)
     assert str(path) in str(error.value)
+
+
+def test_the_page_shows_what_has_changed_and_what_is_accepted(report, old):
+    from plaudit.auditing.report.page import page
+
+    known = finding("exploit", title="<circling> pays", accepted=Accepted(reason="we <know>", expires="2099-01-31"))
+    now = report(known, finding("scale", title="sparse"))
+    text = page(replace(now, difference=compare(old(finding("gone"), seed=7), now)))
+    assert "Accepted until 2099-01-31:</b> we &lt;know&gt;" in text and "&lt;circling&gt; pays" in text
+    assert text.count('<span class="chip new">new</span>') == 2 and '<span class="chip gone">gone</span>' in text
+    assert "another seed: 7 then, 0 now" in text and "(accepted)" in text
+    assert "chip accepted" not in page(report(finding("scale")))
