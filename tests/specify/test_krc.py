@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import plaudit
@@ -67,6 +67,7 @@ def test_with_all_parts_positive_it_grows_with_each(values, which, more):
     assert signed_geometric_mean(high) >= signed_geometric_mean(low) - 1e-12
 
 
+@settings(max_examples=30)
 @given(numbers)
 def test_the_order_of_the_parts_does_not_matter(values):
     parts = torch.tensor(values, dtype=torch.float64)

@@ -363,7 +363,7 @@ SYSTEM = System(
           "to half of the matches; predicting the reward beside it helps; and KRC does not pay full speed in the wrong "
           "direction, where the sum does.",
     scales={
-        "smoke": LucyConfig(seeds=2, steps=1024, aux_steps=512, candidates=2, tune_steps=512, num_envs=4, rollout=64,
+        "smoke": LucyConfig(seeds=2, steps=512, aux_steps=256, candidates=2, tune_steps=256, num_envs=4, rollout=64,
                             epochs=1, matched_rows=4, matched_steps=30, static_states=100, bin=1),
         "small": LucyConfig(),
         "paper": LucyConfig(world="rocket league", steps=1_000_000_000, aux_steps=1_000_000_000, num_envs=256,

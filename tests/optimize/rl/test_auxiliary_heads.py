@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_worlds import CopyTheBit
@@ -14,7 +16,7 @@ from plaudit.optimize.rl.auxiliary_heads import RewardPrediction, StateReconstru
 from plaudit.optimize.rl.collect import Rollout
 from plaudit.optimize.rl.ppo import PPO
 
-SMALL = PPOConfig(num_envs=4, rollout=16, hidden=(8,), lr=0.02)
+SMALL = PPOConfig(num_envs=4, rollout=16, hidden=(8,), lr=0.02, epochs=2)
 
 
 def both(**options):
@@ -22,8 +24,8 @@ def both(**options):
 
 
 def test_both_tasks_are_learnt_beside_the_policy(tmp_path):
-    train("ppo", CopyTheBit(), steps=1600, population=2, config=SMALL, auxiliaries=both(), out=tmp_path,
-                    progress=False)
+    train("ppo", CopyTheBit(), steps=960, population=2, config=replace(SMALL, epochs=8), auxiliaries=both(),
+          out=tmp_path, progress=False)
     log = read_log(tmp_path)
     assert max(log[-1]["loss/auxiliary/state"]) < 0.5 * min(log[0]["loss/auxiliary/state"])
     assert max(log[-1]["loss/auxiliary/reward"]) < min(log[0]["loss/auxiliary/reward"])
@@ -117,7 +119,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
             if trainer.updates == 3:
                 raise KeyboardInterrupt
 
-    kw = {"steps": 64 * 6, "config": SMALL, "progress": False, "checkpoint_every": 2, "population": 2}
+    kw = {"steps": 64 * 4, "config": SMALL, "progress": False, "checkpoint_every": 2, "population": 2}
     train("ppo", CopyTheBit(), auxiliaries=both(), out=tmp_path / "whole", **kw)
     with pytest.raises(KeyboardInterrupt):
         train("ppo", CopyTheBit(), auxiliaries=both(), out=tmp_path / "parts", callbacks=[KillAt()], **kw)
