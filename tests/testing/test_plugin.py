@@ -211,3 +211,15 @@ def test_the_plugin_is_announced_and_loads_nothing_heavy(tmp_path):
                          env={**os.environ, "PYTHONPATH": str(Path(plaudit.__file__).parents[1])}).stdout
     spent, heavy = out.strip().split(" ", 1)
     assert heavy == "[]" and float(spent) < 0.1
+
+
+@pytest.mark.slow(reason="searches a real flaw and its healthy twin")
+def test_a_planted_flaw_fails_by_search_and_its_healthy_twin_passes(tmp_path):
+    from plaudit.auditing.flaws.boat_race import farmed_checkpoints, healthy, reward
+
+    flaw = farmed_checkpoints()
+    options = {"intent": flaw.intent(), "steps": 20_000, "out": tmp_path / "out", "only": ["exploit", "incentives"]}
+    with pytest.raises(AssertionError, match="is not sound. Not safe to optimise") as failed:
+        assert_sound(reward, flaw.task(), **options)
+    assert "[high] exploit" in str(failed.value) and "plaudit replay" in str(failed.value)
+    assert assert_sound(healthy, flaw.task(), **options).verdict.safe is True
