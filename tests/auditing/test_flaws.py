@@ -120,7 +120,11 @@ def same(one, other) -> bool:
                             and vars(one) == vars(other) and type(one).__name__ in ("RunningNorm", "FirstVisits"))
 
 
-@pytest.mark.parametrize("name", [f.name for f in flaws()])
+LIGHT = [f.name if f.split == "tuned" or "grid" in f.tags or "classic" in f.tags
+         else pytest.param(f.name, marks=pytest.mark.slow) for f in flaws()]  # bodies: a third of a second each
+
+
+@pytest.mark.parametrize("name", LIGHT)
 def test_the_twin_is_known_wherever_random_actions_lead(name):
     f = flaw(name)
     task = f.task()

@@ -36,6 +36,8 @@ def test_the_best_policy_for_the_flawed_reward_fails_and_for_the_twin_succeeds(n
     f = flaw(name)
     exploit, good = best(f, f.reward()), best(f, f.twin())
     assert is_a_flaw(exploit, good), (exploit, good)
+    if name == "tomatoes":
+        assert exploit["flawed"] > 1.9 * good["flawed"]  # under the bucket both look wet; nobody can keep both so
     if f.reduce in ("any", "last"):
         assert good["intent"] == 1.0
 
@@ -65,12 +67,6 @@ def test_what_is_best_depends_on_the_discount(name, discount, intent):
     f = flaw(name)
     assert best(f, f.reward(), discount=discount)["intent"] == intent
     assert best(f, f.twin(), discount=discount)["intent"] == 1.0
-
-
-def test_a_covered_camera_pays_twice_what_watering_can_earn():
-    f = flaw("tomatoes")
-    exploit, good = best(f, f.reward()), best(f, f.twin())
-    assert exploit["flawed"] > 1.9 * good["flawed"] and exploit["intent"] < 0.1
 
 
 def test_the_supervised_room_is_left_in_order_and_the_other_is_not():

@@ -24,6 +24,8 @@ from plaudit.tasks.tabular import TabularMDP
 ALL = {h.name: h for h in healthy()}
 SHAPED = [name for name, h in ALL.items() if h.origin == "shaping"]
 GYM = [name for name, h in ALL.items() if h.origin == "gymnasium"]
+WEIGHED = [pytest.param(name, marks=pytest.mark.slow) if {"mujoco", "box2d"} & set(ALL[name].tags) else name
+           for name in (*SHAPED, *GYM)]  # bodies: a third of a second each
 TOY = [name for name in GYM if "grid" in ALL[name].tags]
 
 
@@ -49,7 +51,7 @@ def test_an_unknown_name_offers_near_ones():
         healthy_reward("twin/boatrace")
 
 
-@pytest.mark.parametrize("name", [*SHAPED, *GYM])
+@pytest.mark.parametrize("name", WEIGHED)
 def test_it_is_known_wherever_random_actions_lead_and_can_be_named(name):
     h = healthy_reward(name)
     task = h.task()
@@ -95,7 +97,8 @@ def test_a_potential_that_is_kept_at_the_end_moves_the_values_further():
     assert float(moved[torch.as_tensor(~world.terminal)].abs().max()) > 0.1
 
 
-@pytest.mark.parametrize("name", [n for n in SHAPED if "grid" not in ALL[n].tags])
+@pytest.mark.parametrize("name", [p for p in WEIGHED if not isinstance(p, str) and p.values[0] in SHAPED
+                                  or p in SHAPED and "grid" not in ALL[p].tags])
 def test_the_discounted_sum_of_the_shaping_is_the_potential_at_both_ends(name):
     h = ALL[name]
     task = h.task()
