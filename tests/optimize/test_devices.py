@@ -18,10 +18,11 @@ SMALL = PPOConfig(num_envs=4, rollout=8, hidden=(8,))
 def calls(folder):
     return {"train": lambda device: train("ppo", CartPole(), steps=64, config=SMALL, progress=False, device=device),
             "load": lambda device: Trained.load(folder, device=device),
+            "audit": lambda device: plaudit.audit("CartPole-v1", steps=2000, device=device),
             "maximise": lambda device: maximise(plaudit.EnvReward(), CartPole(horizon=20), 2000, device=device)}
 
 
-@pytest.mark.parametrize("name", ["train", "load", "maximise"])
+@pytest.mark.parametrize("name", ["train", "load", "maximise", "audit"])
 @pytest.mark.parametrize("device, says", [("gpu", "a device of torch"), ("meta", "on this machine"),
                                           ("cuda:77", "on this machine")])
 def test_a_device_that_is_not_there_is_said_at_once(tmp_path, name, device, says):

@@ -24,6 +24,7 @@ from plaudit.auditing.subject import Environment, Subject, option, recognise
 from plaudit.auditing.verdict import judge
 from plaudit.core.algebra import as_reward
 from plaudit.core.cluster import Cluster
+from plaudit.core.devices import check_device
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.functions import EnvReward, FunctionReward
@@ -70,7 +71,7 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
           policy: str | Path | None = None, effort: float = 1.0, seconds: float | None = None,
           steps: int | None = None, seed: int = 0, discount: float = 0.99, trust: bool = False,
           time_limit_s: float | None = 10.0, only: Sequence[str] | None = None, repair: bool = True,
-          listen: Listener | None = None, ray: str | bool | None = None) -> AuditReport:
+          listen: Listener | None = None, ray: str | bool | None = None, device: str = "cpu") -> AuditReport:
     """Audits a reward by optimising it.
 
     Args:
@@ -96,6 +97,7 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
         listen: Called with every `Event`.
         ray: Sends the searches to workers, with the same numbers: True for the cores of this machine, or as for
             `plaudit.core.jobs.run_jobs`. What cannot travel is searched here.
+        device: Where learners live, such as cpu or cuda; all else is played on the CPU.
 
     Returns:
         An `AuditReport`: prints as text, shows as a page in a notebook, `save(folder)` writes all files.
@@ -113,6 +115,7 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
     """
     began, tell = time.perf_counter(), listen or (lambda event: None)
     wanted = _chosen(only)
+    device = check_device(device)
     if not 0 <= discount < 1:
         raise BadInput("discount", expected="a number in [0, 1)", received=discount)
     if time_limit_s is not None:
@@ -124,7 +127,7 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
     config = {"seconds": seconds, "discount": discount, "time_limit_s": time_limit_s,
               "only": None if only is None else [c.name for c in wanted]}
     context = AuditContext(task=subject.task, reward=subject.reward, intent=aim or find_intent(_glance(subject.task)),
-                           reference=ideal, budget=budget, seed=seed, discount=discount)
+                           reference=ideal, budget=budget, seed=seed, discount=discount, device=device)
     tell(Event(kind="recognised", text=_recognised(subject, context.intent),
                checks=[*_searches(wanted), *(c.name for c in wanted)]))
     run = _Run(context, subject, tell, config, began, repair=repair)

@@ -64,6 +64,8 @@ class AuditContext:
     """Numbers that one check leaves for a later one or for the report's figures."""
     ray: Cluster | None = None
     """Workers for the searches; None searches in this process."""
+    device: str = "cpu"
+    """Where learners live."""
 
     @property
     def seeds(self) -> Seeds:
@@ -103,6 +105,7 @@ class AuditContext:
         def search(ray: Cluster | None) -> Found:
             return maximise(reward, self.task, self._part(share), seed=self.seed, discount=self.discount,
                             episodes=self.episodes_each, tabular=self._process(plan_for or reward), ray=ray,
+                            device=self.device,
                             on_progress=lambda done, text: self.progress(done, f"searching the {share}: {text}"))
 
         try:

@@ -94,6 +94,8 @@ class AuditArgs:
     """How long one call of the reward function may take; what is late is unknown."""
     patience: Annotated[float, _takes("SECONDS")] = 120.0
     """Give up, and keep what was found, when nothing has come back for so long."""
+    device: Annotated[str, _takes("NAME")] = "cpu"
+    """Where learners live, such as cpu or cuda."""
     ray: RayOption = None
     """Send the searches to Ray, with the same numbers: to all cores of this machine, a NUMBER of them, or the cluster
     at an ADDRESS (auto, or host:port)."""
@@ -116,7 +118,7 @@ def audit(args: AuditArgs) -> int:
         args.target, env=args.env, env_kwargs=kwargs, intent=args.intent, reference=args.reference,
         episodes=args.episodes, policy=args.policy, effort=args.effort, seconds=args.budget, steps=args.steps,
         seed=args.seed, discount=args.discount, trust=args.trust, only=args.only, time_limit_s=args.time_limit,
-        listen=listen, ray=workers),
+        listen=listen, ray=workers, device=args.device),
         out=args.out, gate=gate, patience_s=args.patience)
 
 
