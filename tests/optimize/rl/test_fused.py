@@ -178,6 +178,13 @@ def test_a_rollout_in_loops_is_that_of_the_task(task, options):
             torch.testing.assert_close(b.obs, a.obs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("task", [CopyTwoBits(), Quadratic()], ids=lambda t: t.name)
+def test_actions_in_a_task_that_no_loop_knows_are_those_of_the_plain_way(task):
+    ours, theirs = (learner._collect(collector) for learner, collector in (pair(task, e) for e in ("torch", "fused")))
+    torch.testing.assert_close(theirs.episodes.action, ours.episodes.action, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(theirs.extras["out"], ours.extras["out"], rtol=1e-5, atol=1e-6)
+
+
 def test_a_reward_that_reads_the_past_and_other_tasks_take_the_plain_way():
     for task, reward in ((CartPole(), Repeats()), (CopyTheBit(), None), (type("Mine", (CartPole,), {})(), None)):
         learner, collector = pair(task, "fused", reward=reward)
@@ -209,13 +216,14 @@ def test_it_learns():
     assert balanced.evaluate(episodes=10).mean(-1).min() > 100  # 22 by chance
 
 
-def test_same_seed_same_bits_and_a_member_alone_is_the_same_to_the_last_bit():
+@pytest.mark.parametrize("task", [CartPole(), CopyTwoBits()], ids=lambda t: t.name)
+def test_same_seed_same_bits_and_a_member_alone_is_the_same_to_the_last_bit(task):
     options = {"lr": (0.01, 0.003, 0.02)}
-    together = learn(CartPole(), population=3, steps=1024, options=options).actor.net.flat
-    again = learn(CartPole(), population=3, steps=1024, options=options).actor.net.flat
+    together = learn(task, population=3, steps=768, options=options).actor.net.flat
+    again = learn(task, population=3, steps=768, options=options).actor.net.flat
     assert torch.equal(together, again) and not torch.equal(together[0], together[1])
     for p, lr in enumerate(options["lr"]):
-        alone = learn(CartPole(), population=[p], steps=1024, options={"lr": lr}).actor.net.flat
+        alone = learn(task, population=[p], steps=768, options={"lr": lr}).actor.net.flat
         assert torch.equal(together[p], alone[0])
 
 

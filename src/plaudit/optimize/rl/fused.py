@@ -84,6 +84,18 @@ def rollout(ppo: PPO, collector: Collector) -> Rollout | None:
     return collector.record(episodes, {"raw": raw, "out": out})
 
 
+def act(ppo: PPO, x: Float[Tensor, "P N D"], noise: Float[Tensor, "P N K"]) -> tuple[Tensor, Tensor]:
+    """Raw actions [P, N, K] and outputs [P, N, O] of all policies, for tasks that no loop knows."""
+    from plaudit.optimize.rl import fused_rollout
+
+    net, head = ppo.actor.net, ppo.actor.head
+    raw, out = torch.empty(noise.shape), torch.empty(*noise.shape[:2], head.outputs)
+    _one_thread(fused_rollout.act, _array(x), _array(net.flat), np.array(net.sizes),
+                _ACTIVATIONS[ppo.config.activation], _HEADS[type(head)], _choices(head), _array(noise),
+                np.empty(noise.shape[1] * sum(net.sizes), np.float32), out.numpy(), raw.numpy())
+    return raw, out
+
+
 def prepare(ppo: PPO, rollout: Rollout, reward: Float[Tensor, "P N T"], known: Tensor | None) -> Data:
     """Values, advantages and log-probabilities of a rollout, ready to learn from."""
     from plaudit.optimize.rl import fused_rollout

@@ -185,7 +185,20 @@ def _make(stamp: int) -> Any:
                 steps[p, 2, n] = later + steps[p, 3, n]
                 steps[p, 4, n] = 1.0 if known[p, n] else 0.0
 
-    return rollout, prepare
+    @compiled
+    def act(x, net, sizes, kind, head, choices, noise, hidden, out, raw):
+        """One step of all members: outputs [P, N, O] and raw actions [P, N, K] for x [P, N, D], noise [P, N, K]."""
+        version = stamp  # noqa: F841
+        P, N, K = noise.shape
+        for p in range(P):
+            free = net[p, net.shape[1] - (0 if head == CATEGORICAL else K):]
+            found = forward(net[p], sizes, kind, x[p], hidden)
+            for n in range(N):
+                for j in range(found.shape[1]):
+                    out[p, n, j] = found[n, j]
+                _sample(head, choices, out[p, n], free, noise[p, n], raw[p, n])
+
+    return rollout, prepare, act
 
 
-rollout, prepare = _make(sources(__file__, fused_kernels.__file__, classic.__file__))
+rollout, prepare, act = _make(sources(__file__, fused_kernels.__file__, classic.__file__))

@@ -241,8 +241,11 @@ class PPO(Learner):
         noise_T = actor.head.noise(self.noise, self.config.rollout, self.N).unbind(1)
 
         def act(obs: Tree, t: int) -> tuple[Tensor, dict[str, Tensor]]:
-            out = actor.net(actor.encode(obs))
-            raw = actor.head.sample(out, noise_T[t])
+            if self.fused:
+                raw, out = fused.act(self, actor.encode(obs), noise_T[t])
+            else:
+                out = actor.net(actor.encode(obs))
+                raw = actor.head.sample(out, noise_T[t])
             return actor.to_env(raw), {"raw": raw.flatten(0, 1), "out": out.flatten(0, 1)}
 
         return collector.collect(self.config.rollout, act)
