@@ -9,7 +9,7 @@ shapes, finiteness and triviality. `starc_tabular_plain` is ours without the com
 process of its own: VAL, and the representative of least norm. Its ratio is the limit of 10 s by our seconds.
 
 CPU time, one thread, both sides in turn; the interval is over the repetitions.
-Run: python benchmarks/starc_tabular.py [--worlds N] [--repeats N]
+Run: python benchmarks/starc_tabular.py [--worlds N] [--repeats N] [--part PART]; the rows of other parts are kept.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from plaudit.tasks.tabular import TabularMDP, random_mdp
 
 STATES, ACTIONS, DISCOUNT = 32, 4, 0.95
 GRID, SLIP = (250, 400), 0.1
+GRIDS = {"starc_sparse_grid": "val", "starc_sparse_grid_minimal": "minimal"}
 LIMIT_S, LIMIT_GIB = 10.0, 2.0
 RESULT = Path(__file__).parent / "results" / "starc_tabular.json"
 
@@ -122,9 +123,9 @@ def measure(canonical: Any) -> None:
                       "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
 
 
-def sparse(repeats: int) -> list[dict[str, Any]]:
+def sparse(grids: dict[str, str], repeats: int) -> list[dict[str, Any]]:
     rows = []
-    for name, canonical in (("starc_sparse_grid", "val"), ("starc_sparse_grid_minimal", "minimal")):
+    for name, canonical in grids.items():
         runs = []
         for _ in range(repeats):
             out = subprocess.run([sys.executable, __file__, "--measure", canonical], capture_output=True, text=True,
@@ -145,13 +146,19 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--worlds", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--part", choices=["tabular", *GRIDS], action="append", help="all by default")
     parser.add_argument("--measure", help="(internal) one canonicalisation of the sparse grid")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.measure:
         measure(args.measure)
         return
-    rows = tabular(args.worlds, args.repeats) + sparse(min(3, args.repeats))
+    parts = args.part or ["tabular", *GRIDS]
+    rows = tabular(args.worlds, args.repeats) if "tabular" in parts else []
+    rows += sparse({name: kind for name, kind in GRIDS.items() if name in parts}, min(3, args.repeats))
+    before = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else []
+    kept = [row for row in before if row["name"] not in {found["name"] for found in rows}]
+    rows = sorted(kept + rows, key=lambda found: found["name"], reverse=True)
     write_text(RESULT, json.dumps(rows, indent=1) + "\n")
     for found in rows:
         print(f"{found['name']:<28} ratio {found['ratio']:>6.2f} {found['interval']}  ours {found['ours']:.4f}  "
