@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 from plaudit.core import errors
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.extras import require
-from plaudit.core.provenance import package_hash
+from plaudit.core.provenance import package_hash, versions
 from plaudit.core.targets import load_target
 
 if TYPE_CHECKING:
@@ -222,10 +222,8 @@ def work_one(order: str) -> str:
 
     told = cast("dict[str, Any]", json.loads(order))
     if told["code"] not in (None, package_hash()):
-        import plaudit
-
-        return json.dumps({"other_code": {"code": package_hash(), "path": str(Path(plaudit.__file__).parent),
-                                          "version": plaudit.__version__}})
+        return json.dumps({"other_code": {"code": package_hash(), "path": str(Path(__file__).resolve().parents[1]),
+                                          "version": versions()["plaudit"]}})
     start = time.perf_counter()
     if Path(told["folder"]).is_dir():
         os.chdir(told["folder"])  # names of files in the job are relative to it
