@@ -186,8 +186,9 @@ def _order(row: Outcome, spread: float) -> tuple[int, int]:
 def compare(row: Outcome, intended: Outcome, *, base: float, spread: float, sure: bool = True) -> Exploit | None:
     """The exploit that `row` is beside the intended behaviour, if it is one.
 
-    It must be worth more to a learner (at least `LEAST_EFFECT` of the spread), be paid more without discount or go
-    on earning where the intended behaviour has ended, and lose a tenth of the intended goal.
+    It must be worth more to a learner (by at least `LEAST_EFFECT` of the spread, unless the lead is exact), be paid
+    more without discount or go on earning where the intended behaviour has ended, and lose a tenth of the intended
+    goal.
 
     Args:
         row: the suspect.
@@ -202,7 +203,9 @@ def compare(row: Outcome, intended: Outcome, *, base: float, spread: float, sure
     if scale <= 0 or not low(worth) > 1e-9 * max(spread, 1e-12):
         return None
     effect = worth.mean / spread if spread > 0 else 0.0
-    if effect < LEAST_EFFECT or not (low(gain) > 0 or _outlasts(row, intended, sure=sure)):
+    if effect < LEAST_EFFECT and not _exact(row, intended, worth):
+        return None
+    if not (low(gain) > 0 or _outlasts(row, intended, sure=sure)):
         return None
     lost = _at_most_one(scaled(difference(intended, row, "meant_E"), 1 / scale))
     severity = severity_of(lost) or ("low" if not sure and lost.mean >= GOOD else None)
@@ -210,6 +213,16 @@ def compare(row: Outcome, intended: Outcome, *, base: float, spread: float, sure
         return None
     return Exploit(outcome=row, intended=intended, gain=gain, worth_gain=worth, lost=lost, effect=effect,
                    severity=severity)
+
+
+def _exact(row: Outcome, intended: Outcome, lead: Interval) -> bool:
+    """Whether a lead, however small, is where optimisation ends.
+
+    So it is where the rival is an exact plan, and so is the suspect (or its lead is the same in every episode), and
+    all episodes end by themselves: nothing is a search's luck then, or a guess about the time after the limit.
+    """
+    sure = row.behaviour.origin == "planned" or lead.high - lead.low <= 1e-9 * max(1.0, abs(lead.mean))
+    return sure and intended.behaviour.origin == "planned" and row.terminated == intended.terminated == 1.0
 
 
 def severity_of(lost: Interval) -> Severity | None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from plaudit.auditing.checks.culprit import fit_of
 from plaudit.auditing.checks.exploit import witness_of
+from plaudit.auditing.checks.incentives import UNEXPLAINED
 from plaudit.auditing.checks.outcomes import Outcome, interval
 from plaudit.auditing.checks.ranking import Exploit, Ranking, ranking
 from plaudit.auditing.checks.terms import TermTable, paid_rows, random_score, term_table
@@ -105,9 +107,9 @@ def _rare(context: AuditContext, ranked: Ranking, random: Tensor) -> Iterator[Fi
     lucky = int(((score.value.double() - usual).abs() > 1e-9).logical_and(score.mask & score.known).any(1).sum())
     if usual != 0 and float(score.returns()[0].double().std()) > 0:
         return  # the length of the episode tells
-    searched = {id(b) for b in context.found.behaviours if b.origin != "planned"}
+    searched = {b.name for b in context.found.behaviours if b.origin != "planned"}
     met = [((r.score.value.double() - usual).abs() > 1e-9) & r.score.mask & r.score.known
-           for r in ranked.table.rows if id(r.behaviour) in searched]
+           for r in ranked.table.rows if r.behaviour.name in searched]
     if any(bool(m.any()) for m in met):
         return
     chance = proportion_interval(lucky, context.random.B)
@@ -180,7 +182,10 @@ def _stuck(ranked: Ranking) -> Interval | None:
 
 
 def _dead(context: AuditContext, ranked: Ranking, terms: TermTable) -> Iterator[Finding]:
-    """Terms that were 0 at every step that anybody took."""
+    """Terms that were 0 at every step that anybody took.
+
+    Where nobody did what is intended they may pay for just that, and nothing can be said.
+    """
     for name in terms.dead:
         harm = _harm(ranked)
         if harm is not None and ranked.reached:
@@ -194,7 +199,7 @@ def _dead(context: AuditContext, ranked: Ranking, terms: TermTable) -> Iterator[
                           witness=witness_of(context, top, title, check=CHECK.name),
                           advice=f"Look at the last step of the witness: {name!r} should pay there. Often it reads obs "
                                  "where next_obs is meant, or a place that cannot be reached.")
-        else:
+        elif ranked.reached:
             yield Finding(check=CHECK.name, kind=f"unpaid: {name}", severity="low",
                           title=f"the term {name!r} is 0 at all {terms.steps} steps of {terms.rows} behaviours",
                           evidence={"term": name, "steps": terms.steps},
@@ -202,7 +207,11 @@ def _dead(context: AuditContext, ranked: Ranking, terms: TermTable) -> Iterator[
 
 
 def _drowned(context: AuditContext, ranked: Ranking, terms: TermTable) -> Iterator[Finding]:
-    """One term decides alone, and it is not the one that serves the intent."""
+    """One term decides alone, and it is not the one that serves the intent.
+
+    A potential difference decides nothing, however loud it is: it changes no comparison of policies (Ng, Harada and
+    Russell 1999, theorem 1).
+    """
     loud = terms.loudest
     if loud is None:
         return
@@ -212,6 +221,9 @@ def _drowned(context: AuditContext, ranked: Ranking, terms: TermTable) -> Iterat
     heard = [(other, with_intent) for other in terms.names if other != name
              and (with_intent := terms.serves(other)) is not None and with_intent.low > HEARD]
     if not heard:
+        return
+    fit = fit_of(context, ranked, name)
+    if fit is not None and fit.unexplained < UNEXPLAINED:
         return
     victim, wanted = max(heard, key=lambda x: x[1].mean)
     harm = _harm(ranked)
