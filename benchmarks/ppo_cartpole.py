@@ -14,7 +14,8 @@ ones, with which stable-baselines3 needed 14 CPU s on seed 1000 and with those o
 `ppo_cartpole_latency`: the first update in a fresh process with nothing compiled, by that with compiled loops on disk.
 
 Ratios are of CPU time (one thread; on a quiet core that is the wall clock, which is also given), both sides in turn;
-the interval is over the pairs. Run: python benchmarks/ppo_cartpole.py [--repeats N] [--seeds N] [--only speed|solve]
+the interval is over the pairs. The committed rows were measured on two cores that other work shared, runs of `solve`
+beside one another: read their CPU time. Run: python benchmarks/ppo_cartpole.py [--repeats N] [--seeds N] [--only speed|solve]
 """
 
 from __future__ import annotations

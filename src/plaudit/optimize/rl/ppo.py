@@ -36,7 +36,7 @@ from plaudit.tasks.base import Task
 Engine = Literal["auto", "torch", "fused"]
 _WORTH_IT = 1_000_000
 """From how many passes of a member's steps through the update `auto` takes the fused engine: some 6 s of work for one
-member. Loading compiled code costs under 1 s; making it, once on a machine, about 10 s. Nothing but the config and the
+member. Loading compiled code costs under 1 s; making it, once on a machine, 10 to 15 s. Nothing but the config and the
 number of steps decides, so that shards of a population decide alike."""
 
 
