@@ -15,7 +15,9 @@ ones, with which stable-baselines3 needed 14 CPU s on seed 1000 and with those o
 
 Ratios are of CPU time (one thread; on a quiet core that is the wall clock, which is also given), both sides in turn;
 the interval is over the pairs. The committed rows were measured on two cores that other work shared, runs of `solve`
-beside one another: read their CPU time. Run: python benchmarks/ppo_cartpole.py [--repeats N] [--seeds N] [--only speed|solve]
+beside one another: read their CPU time.
+
+Run: python benchmarks/ppo_cartpole.py [--repeats N] [--seeds N] [--only speed|solve]
 """
 
 from __future__ import annotations
