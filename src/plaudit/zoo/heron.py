@@ -241,10 +241,13 @@ def _draw_arms(axes: Axes, result: ZooResult, metric: str) -> None:
         value, colour = arms[name].value, SHOWN[name]
         axes.plot([value.low, value.high], [y, y], color=colour, lw=3, solid_capstyle="round")
         axes.plot(value.mean, y, "o", color=colour, ms=7)
-        axes.annotate(f"{value.mean:.3g}", (value.mean, y), xytext=(0, 6), textcoords="offset points", ha="center",
+        shown = f"{value.mean:.0f}" if abs(value.mean) >= 20 else f"{value.mean + 0.0:.2f}"
+        axes.annotate(shown, (value.mean, y), xytext=(0, 6), textcoords="offset points", ha="center",
                       fontsize=7.5, color=INK)
     axes.set_yticks(range(len(order)), order, fontsize=8.5)
     axes.set_ylim(-0.6, len(order) - 0.2)
+    if "return" not in metric:
+        axes.set_xlim(-0.05, 1.05)  # a share, whatever a stretched interval says
     axes.set_xlabel(f"mean over {result.seeds} seeds, 95% interval", fontsize=8.5)
     axes.grid(axis="x", color="#e6eaec", lw=0.8)
     axes.set_axisbelow(True)
