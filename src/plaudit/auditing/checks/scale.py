@@ -17,13 +17,11 @@ from plaudit.auditing.checks.outcomes import Outcome, interval
 from plaudit.auditing.checks.ranking import Exploit, Ranking, ranking
 from plaudit.auditing.checks.terms import TermTable, paid_rows, random_score, term_table
 from plaudit.auditing.finding import SEVERITIES, Finding, Severity
-from plaudit.core.statistics import Interval, mean_interval, proportion_interval
+from plaudit.core.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
     from plaudit.auditing.context import AuditContext
 
-RARE = 0.005
-"""A signal is rare if at most this share of random steps earns anything out of the ordinary."""
 EDGE = 0.01
 """A value lies on a plateau if it is within this share of the range from the largest or least value ..."""
 TIGHT = 1e-4
@@ -47,7 +45,7 @@ class ScaleCheck:
     question: str = "Is there a signal to learn from, and is every term of it heard?"
 
     def run(self, context: AuditContext) -> list[Finding]:
-        """Finds silent, rare or flat rewards, and terms that are dead, drowned or cancel each other."""
+        """Finds silent or flat rewards (sparse ones are no fault), and terms that are dead, drowned or cancel."""
         ranked = ranking(context)
         score = random_score(context)
         random = score.value[score.mask & score.known].double()
@@ -57,8 +55,8 @@ class ScaleCheck:
         if silent is not None:
             return [silent]
         terms = term_table(context, ranked.table)
-        findings = [*_rare(context, ranked, random), *_flat(context, ranked)]
-        return [*findings, *_dead(context, ranked, terms), *_drowned(context, ranked, terms), *_fighting(terms)]
+        return [*_flat(context, ranked), *_dead(context, ranked, terms), *_drowned(context, ranked, terms),
+                *_fighting(terms)]
 
 
 CHECK = ScaleCheck()
@@ -91,35 +89,6 @@ def _silent(context: AuditContext, ranked: Ranking, random: Tensor) -> Finding |
         witness=witness_of(context, top, title, check=CHECK.name),
         advice="The place, the unit or the frame that is paid for is never met: compare what the reward reads (obs or "
                "next_obs, row or column, metres or centimetres) with the last step of the witness.")
-
-
-def _rare(context: AuditContext, ranked: Ranking, random: Tensor) -> Iterator[Finding]:
-    """Hardly any random step tells anything, and no search but exact planning came upon the reward either.
-
-    Not a fault, but worth knowing: a learner finds it by luck. Where a search of this effort found it, a learner will.
-    """
-    usual = float(random.mode().values)
-    odd = (random - usual).abs() > 1e-9 * max(float(random.abs().max()), 1e-12)
-    share = float(odd.double().mean())
-    if share > RARE:
-        return
-    score = random_score(context)
-    lucky = int(((score.value.double() - usual).abs() > 1e-9).logical_and(score.mask & score.known).any(1).sum())
-    if usual != 0 and float(score.returns()[0].double().std()) > 0:
-        return  # the length of the episode tells
-    searched = {b.name for b in context.found.behaviours if b.origin != "planned"}
-    met = [((r.score.value.double() - usual).abs() > 1e-9) & r.score.mask & r.score.known
-           for r in ranked.table.rows if r.behaviour.name in searched]
-    if any(bool(m.any()) for m in met):
-        return
-    chance = proportion_interval(lucky, context.random.B)
-    yield Finding(
-        check=CHECK.name, kind="sparse", severity="low",
-        title=f"sparse: {int(odd.sum())} of {len(random)} random steps earn anything but {usual:.4g} "
-              f"({lucky} of {context.random.B} episodes)",
-        evidence={"share of steps": share, "share of episodes": chance, "usual value": usual},
-        advice="A learner has to find the reward by luck first. A potential (`reward.shaped_by`) leads there without "
-               "changing what is best.")
 
 
 # --- is it flat? -------------------------------------------------------------------------------------------
