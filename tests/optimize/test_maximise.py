@@ -58,13 +58,13 @@ class _CountingBatch(Batch):
 
 
 def test_a_cart_paid_for_standing_far_right_is_driven_there() -> None:
-    found = maximise(RIGHT, CartPole(horizon=200), 40_000, optimisers=FAST)
+    found = maximise(RIGHT, CartPole(horizon=200), 2_400_000, optimisers=FAST)
     assert found.best.paid(RIGHT) > 30
     assert float(found.best.episodes.next_obs[..., 0].max()) > 1.0
 
 
 def test_random_behaviour_alone_does_not_find_the_far_right() -> None:
-    found = maximise(RIGHT, CartPole(horizon=200), 60_000, optimisers=["random"])
+    found = maximise(RIGHT, CartPole(horizon=200), 2_400_000, optimisers=["random"])
     assert found.best.paid(RIGHT) < 1 and [b.origin for b in found.behaviours] == ["random"]
 
 

@@ -92,8 +92,8 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
         >>> from plaudit.core.functions import reward
         >>> from plaudit.tasks.classic import CartPole
         >>> right = reward(lambda next_obs: (next_obs[..., 0] > 1.0).float(), name="right")
-        >>> found = maximise(right, CartPole(horizon=100), 40_000, optimisers=["random", "scripted", "cem"])
-        >>> found.steps <= 40_000, found.best.paid(right) > 10
+        >>> found = maximise(right, CartPole(horizon=100), 400_000, optimisers=["random", "scripted", "cem"])
+        >>> found.steps <= 400_000, found.best.paid(right) > 10
         (True, True)
     """
     _check(discount, episodes, horizon)

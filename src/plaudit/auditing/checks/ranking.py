@@ -149,6 +149,10 @@ def rank_table(context: AuditContext, rows: Table, *, confirm: bool = False) -> 
     return Ranking(table=rows, intended=intended, base=base, scale=scale, reached=reached, exploits=exploits)
 
 
+def _merit(row: Outcome) -> tuple[float, float]:
+    return row.worth, row.paid
+
+
 def _test_the_intended(context: AuditContext, rows: Table) -> None:
     """Rolls out again what does best at the intent, until the best is one that has been; its row then holds all seeds.
 
@@ -162,7 +166,7 @@ def _test_the_intended(context: AuditContext, rows: Table) -> None:
         top = max(rows.known, key=lambda r: r.meant)
         scale = top.meant - _reached(context, rows, top, confirm=False)[1]
         good = [r for r in rows.known if scale > 0 and (top.meant - r.meant) / scale < GOOD]
-        best = max(good, key=lambda r: (r.worth, r.paid), default=top)
+        best = max(good, key=_merit) if good else top
         row = next((r for r in (top, best) if id(r.behaviour) not in tested), None)
         if row is None:
             return
