@@ -50,7 +50,9 @@ def markdown(record: Mapping[str, Any], *, figure: str | None = None) -> str:
 def _provenance(record: Mapping[str, Any]) -> str:
     code = "; ".join(f"{c['audits']} audits by commit {c['commit'] or 'unknown'}" for c in record["code"])
     cost = f", {record['cpu_s'] / 3600:.1f} CPU hours" if "cpu_s" in record else ""
-    return f"Measured {record.get('date', '')} ({record.get('machine', 'machine unknown')}{cost}): {code}.\n"
+    mixed = " The code changed between these audits, and what had been missed or cried was audited again first: the " \
+            "rates favour the checks a little and belong to no single version." if len(record["code"]) > 1 else ""
+    return f"Measured {record.get('date', '')} ({record.get('machine', 'machine unknown')}{cost}): {code}.{mixed}\n"
 
 
 def _effort(row: Mapping[str, Any], of: Mapping[str, int]) -> str:
