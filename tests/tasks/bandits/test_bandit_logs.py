@@ -131,8 +131,9 @@ def test_healthy_logs_with_rare_arms_are_not_called_broken() -> None:
     for seed in range(100):
         rng = np.random.default_rng(seed)
         arm = rng.choice(4, p=[0.6, 0.3, 0.08, 0.02], size=400)
-        Log.of(arm=arm, reward=np.ones(400), propensity="uniform")
-        Log.of(arm=np.repeat(rng.integers(3, size=40), 12), reward=np.ones(480), propensity="uniform")
+        rare = Log.of(arm=arm, reward=np.ones(400), propensity="uniform")
+        blocks = Log.of(arm=np.repeat(rng.integers(3, size=40), 12), reward=np.ones(480), propensity="uniform")
+        assert (len(rare.reward_N), len(blocks.reward_N)) == (400, 480)
 
 
 def test_a_log_without_propensities_says_what_can_be_done() -> None:

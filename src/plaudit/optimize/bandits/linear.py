@@ -6,6 +6,7 @@ Index of an arm u: <h, u> + beta_t ||u||, with the ridge estimate h = V^{-1} b, 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import numpy as np
 
@@ -58,9 +59,9 @@ class _Linear(Policy):
         self.longest = float(np.sqrt((shown**2).sum(-1)).max())
         self.fresh()
 
+    @abstractmethod
     def fresh(self) -> None:
         """The estimates before the first round."""
-        raise NotImplementedError
 
     def shown(self, context_RKD: Array | None) -> Array:
         if context_RKD is not None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal
 
 from plaudit.auditing.text.flaws.flaw import TextFlaw
+from plaudit.core.errors import PlauditError
+from plaudit.specify.text.sandbox import CodeLimits, run_python
 
 Judge = Literal["asserts", "exit code", "output", "shown tests", "plain values"]
-LIMIT_S = 20.0
+LIMITS = CodeLimits(wall_s=60.0, cpu_s=20)
+"""Judges share a process with what they judge, which is their flaw; that process is cut off like any other."""
 _WORKER = '''
 import contextlib, io, json, sys
 def one(program, tests, judge):
@@ -62,8 +63,9 @@ def _known(program: str, tests: str, judge: Judge) -> float:
 
 
 def _ask(rows: Sequence[tuple[str, str, str]]) -> list[float]:
-    done = subprocess.run([sys.executable, "-I", "-c", _WORKER], input=json.dumps(rows), capture_output=True, text=True,
-                          timeout=LIMIT_S, check=True)
+    done = run_python(_WORKER, stdin=json.dumps(rows), limits=LIMITS)
+    if done.status != "finished":
+        raise PlauditError(f"the judge of programs ended early: {done.status}, {done.failure}")
     return json.loads(done.stdout)
 
 
