@@ -63,6 +63,25 @@ def test_the_fit_is_the_maximum_of_the_likelihood() -> None:
     assert torch.allclose(w.float(), WEIGHTS, atol=0.5), "the noise of the answers fixes the scale"
 
 
+def test_decay_gives_the_maximum_of_the_penalised_likelihood_to_each_network_its_own() -> None:
+    pairs, decays = noisy(400), (0.0, 0.3)
+    model = LearnedReward(StepFeatures.of(STORE, fields=("obs",)), hidden=(), members=2, normalise=False)
+    trainer = BradleyTerry(model, BradleyTerryConfig(lr=0.1, batch=400, decay=decays))
+    data = pair_data(model, pairs, over="sum")
+    for _ in range(300):
+        trainer.epoch(data, torch.arange(400).expand(2, -1))
+    x = torch.stack([pairs.fragments(s).obs.sum(1) for s in (0, 1)])  # type: ignore[union-attr]
+    gap = (x[0] - x[1]).double()
+    for k, decay in enumerate(decays):
+        w = torch.zeros(3, dtype=torch.float64)
+        for _ in range(30):  # Newton's method on logistic regression with the penalty
+            p = torch.sigmoid(gap @ w)
+            slope = gap.T @ (p - pairs.label.double()) / 400 + decay * w
+            w -= torch.linalg.solve(gap.T @ (gap * (p * (1 - p))[:, None]) / 400 + decay * torch.eye(3), slope)
+        assert torch.allclose(model.net.flat.detach()[k, :3].double(), w, atol=0.01)
+    assert float(model.net.flat.detach()[1].norm()) < 0.5 * float(model.net.flat.detach()[0].norm())
+
+
 def test_answers_turned_round_teach_the_opposite() -> None:
     pairs = noisy(600, mistakes=1.0)
     assert pearson(fit(pairs, config=FAST, **LINEAR).reward(STORE).flatten(), TRUTH(STORE).flatten()).high < -0.9
@@ -180,7 +199,8 @@ def test_a_group_without_pairs_stands_still() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"held_out": 1.0}, {"patience": 0}, {"batch": 0}, {"discount": 1.1},
-                                   {"level_scale": (0.0,)}, {"noise": 1.0}, {"lr": -1.0}])
+                                   {"level_scale": (0.0,)}, {"noise": 1.0}, {"lr": -1.0},
+                                   {"decay": -0.1}])
 def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
         fit(noisy(20), config=FitConfig(**wrong), **LINEAR)

@@ -53,6 +53,8 @@ class BradleyTerryConfig:
     """alpha of each level of a hierarchy: its gaps count in units of alpha, so a larger alpha gives larger gaps."""
     max_norm: float | None = None
     """The largest norm of a network's gradient."""
+    decay: PerMember = 0.0
+    """lambda of each network: lambda / 2 times the sum of its squared parameters is added to its loss."""
     standardise: Standard = "mean"
     """What the outputs are made comparable by after a fit, over the steps that were compared: `mean` 0 and spread 1;
     `top`: the best step is 0 and the spread 1 (no step pays for staying, which suits tasks that end when solved);
@@ -90,6 +92,8 @@ class BradleyTerry:
         self.lr = per_member("config.lr", self.config.lr, model.K, device=self.device)
         self.noise = MemberNoise([s.child("pairs") for s in model.seeds], device=self.device)
         self.max_norm = None if self.config.max_norm is None else torch.full_like(self.lr, self.config.max_norm)
+        decay = per_member("config.decay", self.config.decay, model.K, device=self.device)
+        self.decay = decay.unsqueeze(1) if bool((decay > 0).any()) else None
 
     # --- one step ----------------------------------------------------------------------------------------
 
@@ -126,6 +130,8 @@ class BradleyTerry:
         gap = self.gaps(data, index_Kb)
         slope = share * pair_slope(gap, data.label[index_Kb], **self._said(data, index_Kb))
         self.scorer.backward(torch.stack([slope, -slope], -1).flatten(1))
+        if self.decay is not None and self.model.net.flat.grad is not None:
+            self.model.net.flat.grad.addcmul_(self.model.net.flat, self.decay)
         moves = total > 0 if active_K is None else (total > 0) & active_K
         self.adam.step(lr=self.lr, max_norm=self.max_norm, active=None if bool(moves.all()) else moves)
         return (self.losses(gap, data, index_Kb) * share).sum(1)
