@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from plaudit.auditing.maps import TOTAL, RewardMap, TermStatistics
+from plaudit.core import drawing
+from plaudit.core.drawing import BLUE, GREY, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, QUIET, BAR = "#22313a", "#9aa5ad", "#2a6f97"
 Decorate = Callable[["Axes"], None]
 """Draws lines, goals and other things on top of a map."""
 
@@ -59,26 +60,11 @@ def draw_maps(maps: Mapping[str, RewardMap] | RewardMap, *, names: Sequence[str]
 
 def draw_statistics(found: TermStatistics, *, title: str = "") -> Figure:
     """Histograms of the terms, their correlations, and their shares of the return."""
-    from matplotlib.figure import Figure
-
-    names = list(found.names)
-    figure = Figure(figsize=(13.5, 0.42 * len(names) + 2.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1.2, 1.2, 1.0])
+    figure, (left, middle, right) = drawing.panels(13.5, 0.42 * len(found.names) + 2.6, columns=3,
+                                                   widths=[1.2, 1.2, 1.0])
     _draw_histograms(left, found)
     _draw_correlation(middle, found)
-    terms = [n for n in names if n != TOTAL]
-    y = np.arange(len(terms))[::-1]
-    right.barh(y, found.share[:len(terms)], color=BAR, height=0.6)
-    for at, share, signed in zip(y, found.share, found.signed, strict=False):
-        right.annotate(f"{share:.0%}, return {signed:+.3g}", (share, at), xytext=(4, 0), textcoords="offset points",
-                       va="center", fontsize=8, color=INK)
-    right.set_yticks(y, terms, fontsize=8)
-    right.set_xlim(0, max([*found.share[:len(terms)], 0.01]) * 1.6)
-    right.set_title("Share of the return")
-    for axes in (left, middle, right):
-        axes.title.set(size=10.5, color=INK, fontweight="bold")
-        axes.tick_params(labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
+    _draw_shares(right, found)
     words = f"{found.steps:,} steps of {found.episodes:,} episodes" + (
         f", {found.unknown:,} unknown left out" if found.unknown else "")
     figure.suptitle(f"{title} ({words})" if title else words, color=INK, fontsize=10)
@@ -105,7 +91,7 @@ def _draw_map(axes: Axes, m: RewardMap, name: str, title: str, decorate: Decorat
     bar.outline.set_visible(False)
     axes.set_aspect("equal")
     axes.set_title(title, fontsize=9, color=INK)
-    axes.tick_params(labelsize=7, colors=QUIET)
+    axes.tick_params(labelsize=7, colors=GREY)
     axes.spines[:].set_visible(False)
     if decorate is not None:
         decorate(axes)
@@ -116,14 +102,14 @@ def _draw_histograms(axes: Axes, found: TermStatistics) -> None:
         counts, edges = np.array(found.histogram[name], dtype=float), np.array(found.edges[name])
         span = max(float(np.abs(edges).max()), 1e-12)
         height = 0.85 * np.sqrt(counts / counts.max())
-        axes.fill_between(np.repeat(edges, 2)[1:-1] / span, row, row + np.repeat(height, 2), color=BAR, alpha=0.75,
+        axes.fill_between(np.repeat(edges, 2)[1:-1] / span, row, row + np.repeat(height, 2), color=BLUE, alpha=0.75,
                           lw=0)
-        axes.annotate(f"largest {span:.3g}", (1.02, row + 0.1), fontsize=7, color=QUIET)
-    axes.axvline(0, color=QUIET, lw=0.7)
-    axes.set_yticks(np.arange(len(found.names)) + 0.2, list(reversed(found.names)), fontsize=8)
+        axes.annotate(f"largest {span:.3g}", (1.02, row + 0.1), fontsize=7, color=GREY)
+    axes.axvline(0, color=GREY, lw=0.7)
+    axes.set_yticks(np.arange(len(found.names)) + 0.2, list(reversed(found.names)))
     axes.set_xlim(-1.05, 1.35)
-    axes.set_xlabel("what a step is paid, each on its own scale (root of counts)", fontsize=8)
-    axes.set_title("Distribution over steps")
+    axes.set_xlabel("what a step is paid, each on its own scale (root of counts)")
+    drawing.title(axes, "Distribution over steps")
 
 
 def _draw_correlation(axes: Axes, found: TermStatistics) -> None:
@@ -133,6 +119,18 @@ def _draw_correlation(axes: Axes, found: TermStatistics) -> None:
         for j, v in enumerate(row):
             axes.annotate("" if math.isnan(v) else f"{v:.2f}", (j, i), ha="center", va="center", fontsize=7,
                           color="white" if abs(v) > 0.6 else INK)
-    axes.set_xticks(range(len(found.names)), list(found.names), fontsize=8, rotation=40, ha="right")
-    axes.set_yticks(range(len(found.names)), list(found.names), fontsize=8)
-    axes.set_title("Correlation over steps")
+    axes.set_xticks(range(len(found.names)), list(found.names), rotation=40, ha="right")
+    axes.set_yticks(range(len(found.names)), list(found.names))
+    drawing.title(axes, "Correlation over steps")
+
+
+def _draw_shares(axes: Axes, found: TermStatistics) -> None:
+    terms = [n for n in found.names if n != TOTAL]
+    y = np.arange(len(terms))[::-1]
+    axes.barh(y, found.share[:len(terms)], color=BLUE, height=0.6)
+    for at, share, signed in zip(y, found.share, found.signed, strict=False):
+        axes.annotate(f"{share:.0%}, return {signed:+.3g}", (share, at), xytext=(4, 0), textcoords="offset points",
+                      va="center", fontsize=8, color=INK)
+    axes.set_yticks(y, terms)
+    axes.set_xlim(0, max([*found.share[:len(terms)], 0.01]) * 1.6)
+    drawing.title(axes, "Share of the return")

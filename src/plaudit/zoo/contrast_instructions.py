@@ -41,6 +41,7 @@ from plaudit.zoo.contract import Arm, Criterion, Outcome, System, ZooResult
 from plaudit.zoo.contrast_drawing import draw_ladder, draw_policies, draw_repairs
 from plaudit.zoo.contrast_models import Readers, Row, fit, sides
 from plaudit.zoo.contrast_world import SYNONYMS, Ask, answer, draw, mined, pairs, policy_samples, split, worth
+from plaudit.zoo.drawing import panels
 from plaudit.zoo.ranks import correlation, correlation_gap
 
 if TYPE_CHECKING:
@@ -315,16 +316,10 @@ def _variant_arms(found: Sequence[dict[str, Any]], of: Any) -> list[Arm]:
 
 def draw_all(result: ZooResult) -> Figure:
     """Consistency of the repairs, the ladder of hardness, and what policies are worth."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13.5, 4.4), layout="constrained")
-    axes = figure.subplots(1, 3, width_ratios=[1.2, 1, 1])
-    draw_repairs(axes[0], result, REPAIRS)
-    draw_ladder(axes[1], result, C_RES, ORDINARY)
-    draw_policies(axes[2], result)
-    for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
-        one.title.set(size=10.5, color="#22313a", fontweight="bold")
+    figure, (left, middle, right) = panels(13.5, 4.4, columns=3, widths=[1.2, 1, 1])
+    draw_repairs(left, result, REPAIRS)
+    draw_ladder(middle, result, C_RES, ORDINARY)
+    draw_policies(right, result)
     return figure
 
 

@@ -39,6 +39,7 @@ from plaudit.optimize.bandits import (
 from plaudit.optimize.bandits.policies import Policy
 from plaudit.tasks.bandits.dynamical import DynamicalLinear, advertising, of_outputs, synthetic
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System, ZooResult
+from plaudit.zoo.drawing import BLUE, GREEN, GREY, INK, LEGEND, ORANGE, PURPLE, band, panels, title
 from plaudit.zoo.lab import Lab
 
 if TYPE_CHECKING:
@@ -202,42 +203,33 @@ def _criteria(here: Mapping[str, Any], label: str) -> list[Criterion]:
 
 # --- the figure ----------------------------------------------------------------------------------------------
 
-SHOWN = {DYNLIN: ("#2a6f97", "-"), DYNLIN_1: ("#2a6f97", "--"), SCALED: ("#2a6f97", ":"), "LinUCB": ("#e07a3f", "-"),
-         "LinUCB, ridge 1": ("#e07a3f", "--"), "LinUCB, blind": ("#e07a3f", ":"), "D-LinUCB": ("#8a5a83", "-"),
-         "D-LinUCB, ridge 1": ("#8a5a83", "--"), "Exp3": ("#9aa5ad", "-"), "Batch-Exp3": ("#9aa5ad", "--"),
-         "AR2": ("#5b8c5a", "-"), UCB: ("#22313a", ":"), "Expert": ("#5b8c5a", "--")}
+SHOWN = {DYNLIN: (BLUE, "-"), DYNLIN_1: (BLUE, "--"), SCALED: (BLUE, ":"), "LinUCB": (ORANGE, "-"),
+         "LinUCB, ridge 1": (ORANGE, "--"), "LinUCB, blind": (ORANGE, ":"), "D-LinUCB": (PURPLE, "-"),
+         "D-LinUCB, ridge 1": (PURPLE, "--"), "Exp3": (GREY, "-"), "Batch-Exp3": (GREY, "--"), "AR2": (GREEN, "-"),
+         UCB: (INK, ":"), "Expert": (GREEN, "--")}
 
 
 def draw(result: ZooResult) -> Figure:
     """Regret over rounds on each system, and under a wrong rho."""
-    from matplotlib.figure import Figure
-
     curves = result.data["curves"]
-    figure = Figure(figsize=(14.5, 8.6), layout="constrained")
-    columns = (len(curves) + 2) // 2
-    panels = list(figure.subplots(2, columns).flat)
-    for axes, (label, by_name) in zip(panels, curves.items(), strict=False):
+    figure, places = panels(14.5, 8.6, rows=2, columns=(len(curves) + 2) // 2, grid="both")
+    for axes, (label, by_name) in zip(places, curves.items(), strict=False):
         top = 3 * by_name[DYNLIN]["mean"][-1] if DYNLIN in by_name else None
         for i, (name, curve) in enumerate(by_name.items()):
             colour, style = SHOWN.get(name, (f"C{i}", "-"))
-            axes.plot(curve["round"], curve["mean"], color=colour, ls=style, lw=1.7, label=name)
-            if None not in curve["low"]:
-                axes.fill_between(curve["round"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
-        axes.set_title(label, fontsize=10.5, fontweight="bold", color="#22313a")
+            band(axes, curve["round"], curve["mean"], curve["low"], curve["high"], colour=colour, ls=style, label=name)
+        title(axes, label)
         axes.set_xlabel("rounds")
         axes.set_ylabel("cumulative pseudo-regret")
         axes.set_ylim(0, top)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#e6eaec", lw=0.8)
-        axes.set_axisbelow(True)
         if label == SLOW:
-            axes.legend(frameon=False, fontsize=8, title="the truth is 0.8", title_fontsize=8)
-    for axes in panels[len(curves):]:
+            axes.legend(**LEGEND, title="the truth is 0.8", title_fontsize=8)
+    for axes in places[len(curves):]:
         axes.axis("off")
-    handles, names = panels[len(curves) - 2].get_legend_handles_labels()
-    panels[-1].legend(handles, names, frameon=False, fontsize=9, loc="center")
-    panels[-1].text(0.5, 0.02, f"mean over {result.seeds} runs, 95% band", ha="center", fontsize=8.5,
-                    transform=panels[-1].transAxes)
+    handles, names = places[len(curves) - 2].get_legend_handles_labels()
+    places[-1].legend(handles, names, frameon=False, fontsize=9, loc="center")
+    places[-1].text(0.5, 0.02, f"mean over {result.seeds} runs, 95% band", ha="center", fontsize=8.5,
+                    transform=places[-1].transAxes)
     return figure
 
 

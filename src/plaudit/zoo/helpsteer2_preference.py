@@ -24,6 +24,7 @@ import numpy as np
 from plaudit.core.errors import BadInput
 from plaudit.core.statistics import mean_interval, paired_test
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System, ZooResult
+from plaudit.zoo.drawing import BLUE, GREEN, GREY, INK, LEGEND, ORANGE, Series, interval_rows, panels, title
 from plaudit.zoo.helpsteer2_alignment import METHODS, START, aligned
 from plaudit.zoo.helpsteer2_models import compare
 
@@ -156,47 +157,31 @@ def _of_writers(chosen: Mapping[str, float],
 
 # --- the figure --------------------------------------------------------------------------------------------
 
-BLUE, ORANGE, GREY, INK = "#2a6f97", "#e07a3f", "#9aa5ad", "#22313a"
 SHORT = {"regression": "regression", "regression, all attributes": "regression, all attributes",
          "regular, rating differences": "BT on rating differences", "regular": "BT regular", "margin": "BT margin",
          "scaled": "BT scaled", "regression, then regular": "regression, BT regular",
          "regression, then margin": "regression, BT margin", TWO: "regression, BT scaled",
          EXPO: "regression, BT scaled, ExPO", "regression, then scaled, alpha 1.5": "the same, alpha 1.5"}
-COLOURS = {"RLOO": BLUE, "PPO": INK, "DPO regular": GREY, "DPO margin": "#7fb069", "DPO scaled": ORANGE,
+COLOURS = {"RLOO": BLUE, "PPO": INK, "DPO regular": GREY, "DPO margin": GREEN, "DPO scaled": ORANGE,
            START: "#c0c6ca"}
 
 
 def draw(result: ZooResult) -> Figure:
     """The recipes at both sizes, the balances of noise, and the writers."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14.5, 5.2), layout="constrained")
-    panels = figure.subplots(1, 3, width_ratios=(1.25, 1, 0.9))
-    _draw_recipes(panels[0], result)
-    _draw_noises(panels[1], result)
-    _draw_writers(panels[2], result)
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#e6eaec", lw=0.8)
-        axes.set_axisbelow(True)
+    figure, (left, middle, right) = panels(14.5, 5.2, columns=3, widths=(1.25, 1, 0.9), grid="both")
+    _draw_recipes(left, result)
+    _draw_noises(middle, result)
+    _draw_writers(right, result)
     return figure
 
 
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, size=10.5, color=INK, fontweight="bold")
-
-
 def _draw_recipes(axes: Axes, result: ZooResult) -> None:
-    for k, (n, colour) in enumerate(zip(result.config["sizes"], (GREY, BLUE), strict=False)):
-        for y, recipe in enumerate(reversed(SHORT)):
-            value = result.arm(recipe, f"{n} pairs, {NOISES[0]}: all").value
-            at = y + 0.13 * (1 - 2 * k)
-            axes.plot([value.low, value.high], [at, at], color=colour, lw=2.5, solid_capstyle="round")
-            axes.plot(value.mean, at, "o", color=colour, ms=5.5, label=f"{n} pairs" if y == 0 else None)
-    axes.set_yticks(range(len(SHORT)), reversed(SHORT.values()), fontsize=8.5)
-    axes.set_xlabel(f"accuracy on held-out pairs, {result.seeds} seeds, 95% interval", fontsize=8.5)
-    axes.legend(fontsize=8, frameon=False)
-    _title(axes, "Reward models, similar noise")
+    interval_rows(axes, list(SHORT.values()), *(
+        Series(values=[result.arm(recipe, f"{n} pairs, {NOISES[0]}: all").value for recipe in SHORT], colour=colour,
+               label=f"{n} pairs") for n, colour in zip(result.config["sizes"], (GREY, BLUE), strict=False)))
+    axes.set_xlabel(f"accuracy on held-out pairs, {result.seeds} seeds, 95% interval")
+    axes.legend(**LEGEND)
+    title(axes, "Reward models, similar noise")
 
 
 def _draw_noises(axes: Axes, result: ZooResult) -> None:
@@ -204,19 +189,19 @@ def _draw_noises(axes: Axes, result: ZooResult) -> None:
     for recipe, colour in (("regression", GREY), ("regular", INK), ("scaled", ORANGE), (TWO, BLUE)):
         means = [result.arm(recipe, f"{n} pairs, {noise}: all").value.mean for noise in NOISES]
         axes.plot(range(len(NOISES)), means, "o-", color=colour, ms=5, label=SHORT[recipe])
-    axes.set_xticks(range(len(NOISES)), NOISES, fontsize=8.5)
-    axes.set_ylabel(f"accuracy, {n} pairs", fontsize=8.5)
-    axes.legend(fontsize=8, frameon=False)
-    _title(axes, "Who is noisier decides")
+    axes.set_xticks(range(len(NOISES)), NOISES)
+    axes.set_ylabel(f"accuracy, {n} pairs")
+    axes.legend(**LEGEND)
+    title(axes, "Who is noisier decides")
 
 
 def _draw_writers(axes: Axes, result: ZooResult) -> None:
     for method, points in result.data["points"].items():
         axes.plot(*zip(*points, strict=True), "o", color=COLOURS[method], ms=5.5, label=method)
-    axes.set_xlabel("KL to the writer before, nats", fontsize=8.5)
-    axes.set_ylabel("helpfulness (gold)", fontsize=8.5)
-    axes.legend(fontsize=8, frameon=False)
-    _title(axes, "Aligned writers, one dot a seed")
+    axes.set_xlabel("KL to the writer before, nats")
+    axes.set_ylabel("helpfulness (gold)")
+    axes.legend(**LEGEND)
+    title(axes, "Aligned writers, one dot a seed")
 
 
 SYSTEM = System(

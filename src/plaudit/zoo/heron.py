@@ -25,6 +25,7 @@ import numpy as np
 from plaudit.core.errors import BadInput
 from plaudit.core.statistics import Interval, difference_interval, mean_interval
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System, ZooResult
+from plaudit.zoo.drawing import BLUE, GREY, INK, ORANGE, Series, interval_rows, panels, title
 from plaudit.zoo.heron_text import write
 from plaudit.zoo.heron_worlds import UNITS, WORLDS, World, control, grid, score
 
@@ -213,44 +214,35 @@ def _of_text(names: Sequence[str], wrote: Mapping[str, Any]) -> tuple[list[Arm],
 
 # --- the figure --------------------------------------------------------------------------------------------
 
-BLUE, ORANGE, GREY, INK = "#2a6f97", "#e07a3f", "#9aa5ad", "#22313a"
 SHOWN = {RANKED: BLUE, OTHER: BLUE, REVERSED: ORANGE, TRUE: INK, SPARSE: INK, BEST: GREY, BEST_OTHER: GREY,
          MEDIAN: GREY, MEAN: GREY}
 
 
 def draw(result: ZooResult) -> Figure:
     """Each world's arms with their intervals."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13.5, 6.6), layout="constrained")
-    panels = figure.subplots(2, 2)
+    figure, places = panels(13.5, 6.6, rows=2, columns=2, grid="x")
     titles = {"Pendulum: true return": "Pendulum: true return", "MountainCar: true return":
               "Mountain car: true return", "Maze: goal": "Maze: share of episodes that reach the goal",
               "Text: hits": "Sums: share of texts that come to the target"}
-    for axes, (metric, title) in zip(panels.flat, titles.items(), strict=True):
+    for axes, (metric, about) in zip(places, titles.items(), strict=True):
         _draw_arms(axes, result, metric)
-        axes.set_title(title, size=10.5, color=INK, fontweight="bold")
-        axes.spines[["top", "right"]].set_visible(False)
+        title(axes, about)
     return figure
 
 
 def _draw_arms(axes: Axes, result: ZooResult, metric: str) -> None:
     arms = {a.name: a for a in result.arms if a.metric == metric}
-    order = [name for name in SHOWN if name in arms][::-1]
-    for y, name in enumerate(order):
-        value, colour = arms[name].value, SHOWN[name]
-        axes.plot([value.low, value.high], [y, y], color=colour, lw=3, solid_capstyle="round")
-        axes.plot(value.mean, y, "o", color=colour, ms=7)
+    order = [name for name in SHOWN if name in arms]
+    interval_rows(axes, order, Series(values=[arms[n].value for n in order], colour=[SHOWN[n] for n in order]))
+    for y, name in enumerate(reversed(order)):
+        value = arms[name].value
         shown = f"{value.mean:.0f}" if abs(value.mean) >= 20 else f"{value.mean + 0.0:.2f}"
         axes.annotate(shown, (value.mean, y), xytext=(0, 6), textcoords="offset points", ha="center",
                       fontsize=7.5, color=INK)
-    axes.set_yticks(range(len(order)), order, fontsize=8.5)
     axes.set_ylim(-0.6, len(order) - 0.2)
     if "return" not in metric:
         axes.set_xlim(-0.05, 1.05)  # a share, whatever a stretched interval says
-    axes.set_xlabel(f"mean over {result.seeds} seeds, 95% interval", fontsize=8.5)
-    axes.grid(axis="x", color="#e6eaec", lw=0.8)
-    axes.set_axisbelow(True)
+    axes.set_xlabel(f"mean over {result.seeds} seeds, 95% interval")
 
 
 SYSTEM = System(

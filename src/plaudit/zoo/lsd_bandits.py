@@ -33,6 +33,7 @@ from plaudit.optimize.bandits.switching_learning import BlockUCB, SwitchingCommi
 from plaudit.optimize.bandits.ucb import UCB1
 from plaudit.tasks.bandits.switching import FLOOR, LastSwitch, random_monotone, relax, tight, trap
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System, ZooResult
+from plaudit.zoo.drawing import BLUE, GREEN, GREY, INK, LEGEND, ORANGE, Series, interval_rows, panels, title
 from plaudit.zoo.lab import Lab
 
 if TYPE_CHECKING:
@@ -245,36 +246,26 @@ def from_learning(config: LsdConfig, regrets: dict[tuple[str, str, int], Any]) -
 
 # --- the figure ------------------------------------------------------------------------------------------
 
-BLUE, GREY, INK = "#2a6f97", "#9aa5ad", "#22313a"
-COLOURS = {"explore, then commit": BLUE, "optimism, doubling epochs": "#e07a3f", "block UCB": "#7a9e3f", "UCB1": GREY}
+COLOURS = {"explore, then commit": BLUE, "optimism, doubling epochs": ORANGE, "block UCB": GREEN, "UCB1": GREY}
 
 
 def drawing(result: ZooResult) -> Figure:
     """Shares of the optimum, the family at the bound, and regret over horizons."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13.5, 4.3), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1.15, 0.9, 1.15])
+    figure, (left, middle, right) = panels(13.5, 4.3, columns=3, widths=[1.15, 0.9, 1.15])
     _draw_shares(left, result)
     _draw_family(middle, result)
     _draw_regret(right, result)
-    for axes in (left, middle, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.title.set(size=10.5, color=INK, fontweight="bold")
     return figure
 
 
 def _draw_shares(axes: Axes, result: ZooResult) -> None:
-    arms = [a for a in result.arms if a.metric == "share of the optimum, random instances"][::-1]
-    for y, arm in enumerate(arms):
-        colour = GREY if arm.baseline else BLUE
-        axes.plot([arm.value.low, arm.value.high], [y, y], color=colour, lw=3, solid_capstyle="round")
-        axes.plot(arm.value.mean, y, "o", color=colour, ms=7)
+    arms = [a for a in result.arms if a.metric == "share of the optimum, random instances"]
+    interval_rows(axes, [a.name for a in arms], Series(values=[a.value for a in arms],
+                                                       colour=[GREY if a.baseline else BLUE for a in arms]))
     axes.axvline(FLOOR, color=INK, lw=1, ls=":")
     axes.annotate("1 - 1/e ", (FLOOR, 7.2), fontsize=8, color=INK, ha="right")
-    axes.set_yticks(range(len(arms)), [a.name for a in arms], fontsize=8.5)
-    axes.set_xlabel(f"share of the optimum, {arms[0].value.n} random instances", fontsize=8.5)
-    axes.set_title("What a schedule earns")
+    axes.set_xlabel(f"share of the optimum, {arms[0].value.n} random instances")
+    title(axes, "What a schedule earns")
 
 
 def _draw_family(axes: Axes, result: ZooResult) -> None:
@@ -285,10 +276,10 @@ def _draw_family(axes: Axes, result: ZooResult) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(points), [str(k) for k in points])
     axes.set_ylim(0.6, 0.8)
-    axes.set_xlabel("equal arms K, which pay after K - 1 rests", fontsize=8.5)
-    axes.set_ylabel("share of the relaxation", fontsize=8.5)
-    axes.set_title("The family where the bound is tight")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_xlabel("equal arms K, which pay after K - 1 rests")
+    axes.set_ylabel("share of the relaxation")
+    title(axes, "The family where the bound is tight")
+    axes.legend(**LEGEND)
 
 
 def _draw_regret(axes: Axes, result: ZooResult) -> None:
@@ -298,10 +289,10 @@ def _draw_regret(axes: Axes, result: ZooResult) -> None:
                   color=COLOURS[name], label=name if world == "trap" else None)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("rounds (solid: trap, dashed: a random instance)", fontsize=8.5)
-    axes.set_ylabel("regret against the plan with known payoffs", fontsize=8.5)
-    axes.set_title("Learning")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_xlabel("rounds (solid: trap, dashed: a random instance)")
+    axes.set_ylabel("regret against the plan with known payoffs")
+    title(axes, "Learning")
+    axes.legend(**LEGEND)
 
 
 SYSTEM = System(

@@ -41,6 +41,7 @@ from plaudit.tasks.base import Task
 from plaudit.tasks.policy import RandomPolicy
 from plaudit.tasks.rollouts import rollout
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System, ZooResult
+from plaudit.zoo.drawing import BLUE, GREEN, GREY, INK, LEGEND, ORANGE, Series, band, interval_rows, panels, title
 from plaudit.zoo.lab import Lab
 
 if TYPE_CHECKING:
@@ -303,25 +304,18 @@ def run(config: LucyConfig, lab: Lab) -> Outcome:
 
 # --- the figure -------------------------------------------------------------------------------------------
 
-BLUE, ORANGE, GREY, INK, GREEN = "#2a6f97", "#e07a3f", "#9aa5ad", "#22313a", "#4f9d69"
 COLOURS = {"sparse": GREY, "linear": ORANGE, "KRC": BLUE, "linear, tuned": ORANGE, "KRC, tuned": BLUE,
            "KRC + SR": GREEN, "KRC + RP": ORANGE, "KRC + SR + RP": INK}
 
 
 def draw(result: ZooResult) -> Figure:
     """Learning curves of the main arms, their early wins, and the auxiliaries."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13.5, 4.3), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1.3, 1.0, 1.0])
+    figure, (left, middle, right) = panels(13.5, 4.3, columns=3, widths=[1.3, 1.0, 1.0])
     _draw_curves(left, result, MAIN)
-    left.set_title("Goals alone, a sum, a geometric mean")
+    title(left, "Goals alone, a sum, a geometric mean")
     _draw_early(middle, result)
     _draw_curves(right, result, ("KRC", *HELPED), cut=len(result.data["win"]["KRC + RP"][0]))
-    right.set_title("With auxiliary tasks")
-    for axes in (left, middle, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.title.set(size=10.5, color=INK, fontweight="bold")
+    title(right, "With auxiliary tasks")
     return figure
 
 
@@ -329,31 +323,27 @@ def _draw_curves(axes: Axes, result: ZooResult, names: Sequence[str], cut: int |
     for name in names:
         win = np.array(result.data["win"][name], dtype=float)[:, :cut]
         steps = (np.arange(win.shape[1]) + 0.5) * result.data["steps_per_point"] / 1000
-        low, high = np.nanmin(win, 0), np.nanmax(win, 0)
-        axes.fill_between(steps, low, high, color=COLOURS[name], alpha=0.12, lw=0)
-        axes.plot(steps, np.nanmean(win, 0), color=COLOURS[name], lw=1.8,
-                  ls="--" if name.endswith("tuned") else "-", label=name)
+        band(axes, steps, np.nanmean(win, 0), np.nanmin(win, 0), np.nanmax(win, 0), colour=COLOURS[name],
+             ls="--" if name.endswith("tuned") else "-", label=name)
     if cut is None:
         axes.axhline(0.5, color=GREY, lw=0.8, ls=":")
-    axes.set_xlabel("thousand steps of each agent", fontsize=8.5)
-    axes.set_ylabel(f"matches won (mean and range of {result.seeds} agents)", fontsize=8.5)
+    axes.set_xlabel("thousand steps of each agent")
+    axes.set_ylabel(f"matches won (mean and range of {result.seeds} agents)")
     axes.set_ylim(0, None)
-    axes.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
+    axes.legend(**LEGEND, loc="lower right", ncols=2)
 
 
 def _draw_early(axes: Axes, result: ZooResult) -> None:
-    for y, name in enumerate(reversed(MAIN)):
-        for metric, marker, shift in ((EARLY, "o", 0.12), (WIN, "s", -0.12)):
-            v = result.arm(name, metric).value
-            axes.plot([v.low, v.high], [y + shift] * 2, color=COLOURS[name], lw=2.5, solid_capstyle="round")
-            axes.plot(v.mean, y + shift, marker, color=COLOURS[name], ms=6)
-    axes.set_yticks(range(len(MAIN)), list(reversed(MAIN)), fontsize=8.5)
-    for marker, metric in (("o", EARLY), ("s", WIN)):
+    markers = {EARLY: "o", WIN: "s"}
+    interval_rows(axes, MAIN, *(
+        Series(values=[result.arm(name, metric).value for name in MAIN], colour=[COLOURS[n] for n in MAIN],
+               marker=marker) for metric, marker in markers.items()))
+    for metric, marker in markers.items():
         axes.plot([], [], marker, color=INK, ms=6, label=metric)
     axes.set_ylim(-0.6, len(MAIN) + 0.2)
-    axes.set_xlabel("matches won, 95% intervals", fontsize=8.5)
-    axes.set_title("Early and late")
-    axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=1)
+    axes.set_xlabel("matches won, 95% intervals")
+    title(axes, "Early and late")
+    axes.legend(**LEGEND, loc="upper left")
 
 
 SYSTEM = System(

@@ -24,6 +24,7 @@ import numpy as np
 from plaudit.core.errors import BadInput
 from plaudit.core.statistics import mean_interval, paired_test
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System, ZooResult
+from plaudit.zoo.drawing import BLUE, GREEN, GREY, INK, LEGEND, ORANGE, PURPLE, Series, interval_rows, panels, title
 from plaudit.zoo.reward_robust_text import ARMS, text
 from plaudit.zoo.reward_robust_toy import BAD, GAPS, NONE, SCENARIOS, SINGLE, WILD, toy
 
@@ -186,54 +187,38 @@ def _of_texts(wrote: Sequence[Mapping[str, Any]]) -> tuple[list[Arm], list[Crite
 
 # --- the figure --------------------------------------------------------------------------------------------
 
-BLUE, ORANGE, GREY, INK = "#2a6f97", "#e07a3f", "#9aa5ad", "#22313a"
-COLOURS = {MIX: BLUE, SINGLE: ORANGE, "mean": INK, "min": "#7fb069", "UWO": "#b08bbb", "nominal": GREY}
+COLOURS = {MIX: BLUE, SINGLE: ORANGE, "mean": INK, "min": GREEN, "UWO": PURPLE, "nominal": GREY}
 
 
 def draw(result: ZooResult) -> Figure:
     """Tables with their intervals, the sweep of lambda, best-of-n on texts, RL on texts."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13.5, 7.4), layout="constrained")
-    panels = figure.subplots(2, 2)
-    _draw_tables(panels[0, 0], result)
-    _draw_sweep(panels[0, 1], result)
-    _draw_best_of(panels[1, 0], result)
-    _draw_texts(panels[1, 1], result)
-    for axes in panels.flat:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#e6eaec", lw=0.8)
-        axes.set_axisbelow(True)
+    figure, (tables, sweep, best_of, texts) = panels(13.5, 7.4, rows=2, columns=2, grid="both")
+    _draw_tables(tables, result)
+    _draw_sweep(sweep, result)
+    _draw_best_of(best_of, result)
+    _draw_texts(texts, result)
     return figure
-
-
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, size=10.5, color=INK, fontweight="bold")
 
 
 def _draw_tables(axes: Axes, result: ZooResult) -> None:
     names = [a.name for a in result.arms if a.metric == f"Tables, {GAPS}: gold return"]
-    for i, scenario in enumerate(SCENARIOS):
-        for j, name in enumerate(names):
-            value = result.arm(name, f"Tables, {scenario}: gold return").value
-            y = len(SCENARIOS) - i + 0.13 * (len(names) / 2 - j)
-            axes.plot([value.low, value.high], [y, y], color=COLOURS[name], lw=2.5, solid_capstyle="round")
-            axes.plot(value.mean, y, "o", color=COLOURS[name], ms=5.5, label=name if i == 0 else None)
-    axes.set_yticks(range(len(SCENARIOS), 0, -1), SCENARIOS, fontsize=8.5)
-    axes.set_xlabel("gold return, 0 = reference, 1 = best response", fontsize=8.5)
-    axes.legend(fontsize=7.5, frameon=False, loc="lower left")
-    _title(axes, "Tables: each arm at its best of six settings")
+    interval_rows(axes, SCENARIOS, *(
+        Series(values=[result.arm(name, f"Tables, {scenario}: gold return").value for scenario in SCENARIOS],
+               colour=COLOURS[name], label=name) for name in names), apart=0.13)
+    axes.set_xlabel("gold return, 0 = reference, 1 = best response")
+    axes.legend(**LEGEND, loc="lower left")
+    title(axes, "Tables: each arm at its best of six settings")
 
 
 def _draw_sweep(axes: Axes, result: ZooResult) -> None:
     mixes = result.config["mixes"]
-    for scenario, colour in zip(SCENARIOS, (BLUE, ORANGE, "#7fb069", INK), strict=True):
+    for scenario, colour in zip(SCENARIOS, (BLUE, ORANGE, GREEN, INK), strict=True):
         sweep = result.data["sweep"][scenario]["one beta"]
         axes.plot(mixes, [sweep[f"mix {v:g}"] for v in mixes], "o-", color=colour, ms=4, label=scenario)
         axes.axhline(sweep[SINGLE], color=colour, lw=1, ls=":")
-    axes.set_xlabel("lambda: 0 the worst head, 1 the surest head (dotted: a single reward model)", fontsize=8.5)
-    axes.legend(fontsize=7.5, frameon=False)
-    _title(axes, "Tables: the mix, at one price of KL")
+    axes.set_xlabel("lambda: 0 the worst head, 1 the surest head (dotted: a single reward model)")
+    axes.legend(**LEGEND)
+    title(axes, "Tables: the mix, at one price of KL")
 
 
 def _draw_best_of(axes: Axes, result: ZooResult) -> None:
@@ -241,21 +226,18 @@ def _draw_best_of(axes: Axes, result: ZooResult) -> None:
         axes.plot(result.data["n"], curves["gold"], "o-", color=COLOURS[arm], ms=4, label=arm)
         axes.plot(result.data["n"], curves["proxy"], color=COLOURS[arm], lw=1, ls=":")
     axes.set_xscale("log", base=2)
-    axes.set_xlabel("n of best-of-n (dotted: what the proxy says)", fontsize=8.5)
-    axes.set_ylabel("gain, in spreads of the reference", fontsize=8.5)
-    axes.legend(fontsize=7.5, frameon=False)
-    _title(axes, "Texts: gold and proxy over n")
+    axes.set_xlabel("n of best-of-n (dotted: what the proxy says)")
+    axes.set_ylabel("gain, in spreads of the reference")
+    axes.legend(**LEGEND)
+    title(axes, "Texts: gold and proxy over n")
 
 
 def _draw_texts(axes: Axes, result: ZooResult) -> None:
-    for y, arm in enumerate(reversed(ARMS)):
-        for metric, shift, face in (("RL, gold", 0.12, COLOURS[arm]), ("RL, gap", -0.12, "white")):
-            value = result.arm(arm, f"Texts: {metric}").value
-            axes.plot([value.low, value.high], [y + shift] * 2, color=COLOURS[arm], lw=2.5, solid_capstyle="round")
-            axes.plot(value.mean, y + shift, "o", mec=COLOURS[arm], mfc=face, ms=6)
-    axes.set_yticks(range(len(ARMS)), reversed(ARMS), fontsize=8.5)
-    axes.set_xlabel("filled: gold; hollow: proxy less gold (spreads of the reference)", fontsize=8.5)
-    _title(axes, f"Texts: after {result.config['algo'].upper()}")
+    interval_rows(axes, ARMS, *(
+        Series(values=[result.arm(arm, f"Texts: {metric}").value for arm in ARMS], hollow=metric == "RL, gap",
+               colour=[COLOURS[arm] for arm in ARMS]) for metric in ("RL, gold", "RL, gap")))
+    axes.set_xlabel("filled: gold; hollow: proxy less gold (spreads of the reference)")
+    title(axes, f"Texts: after {result.config['algo'].upper()}")
 
 
 SYSTEM = System(

@@ -37,6 +37,7 @@ from plaudit.feedback.text.checks import raise_faults
 from plaudit.learn.text.process import AGGREGATIONS, check_one_to_many
 from plaudit.optimize.align.best_of import best_of_curve, best_of_kl
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System, ZooResult
+from plaudit.zoo.drawing import panels
 from plaudit.zoo.ranks import correlation, correlation_gap
 from plaudit.zoo.rewardmath_drawing import draw_curves, draw_designs, draw_scatter
 from plaudit.zoo.rewardmath_models import FINAL, Read, aggregations, checks, learn, noise, read, scripted, words
@@ -361,17 +362,11 @@ def _rounded(x: Array) -> list[float]:
 
 def draw(result: ZooResult) -> Figure:
     """Both benchmarks against optimisation, the correlations by design, and two curves."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14.5, 4.4), layout="constrained")
-    axes = figure.subplots(1, 4)
+    figure, axes = panels(14.5, 4.4, columns=4)
     draw_scatter(axes[0], result, ONE, "A: one to one, confounded")
     draw_scatter(axes[1], result, NINE, "B: one to nine, matched")
     draw_designs(axes[2], result, DESIGNS)
     draw_curves(axes[3], result)
-    for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
-        one.title.set(size=10, color="#22313a", fontweight="bold")
     return figure
 
 

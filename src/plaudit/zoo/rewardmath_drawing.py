@@ -9,14 +9,13 @@ import numpy as np
 
 from plaudit.core.statistics import curve_band
 from plaudit.zoo.contract import ZooResult
+from plaudit.zoo.drawing import BLUE, GREY, INK, LEGEND, ORANGE, Series, band, interval_rows, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BLUE, ORANGE, GREY, INK = "#2a6f97", "#e07a3f", "#9aa5ad", "#22313a"
 
-
-def draw_scatter(axes: Axes, result: ZooResult, design: str, title: str) -> None:
+def draw_scatter(axes: Axes, result: ZooResult, design: str, about: str) -> None:
     """Each reward model: its accuracy in a benchmark, and that of what it selects."""
     x, y = np.array(result.data["acc"][design]), np.array(result.data["gold"])
     habits = {"terse style", "long style", "short", "wordy", "answer format", "terse and short", "random"}
@@ -25,23 +24,21 @@ def draw_scatter(axes: Axes, result: ZooResult, design: str, title: str) -> None
         mine = [i for i, k in enumerate(kinds) if k == kind]
         axes.plot(x[mine], y[mine], "o", ms=5, color=colour, alpha=0.75, label=label, mec="none")
     axes.set_xlim(-0.04, 1.04)
-    axes.set_xlabel("Acc in the benchmark", fontsize=8.5)
-    axes.set_ylabel(f"accuracy of best-of-{result.config['pool']}", fontsize=8.5)
-    axes.set_title(title)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.set_xlabel("Acc in the benchmark")
+    axes.set_ylabel(f"accuracy of best-of-{result.config['pool']}")
+    title(axes, about)
+    axes.legend(**LEGEND, loc="upper left")
 
 
 def draw_designs(axes: Axes, result: ZooResult, designs: Sequence[str]) -> None:
     """Rank correlations by design, and by the number of wrong solutions."""
     rows = [f"{d}, Acc" for d in designs] + [f"{k} rejected, matched" for k in (1, 3, 5, 7, 9)]
-    for y, name in enumerate(reversed(rows)):
-        value = result.arm(name, f"Spearman with best-of-{result.config['pool']} accuracy").value
-        colour = BLUE if name.startswith(designs[-1]) else GREY
-        axes.plot([value.low, value.high], [y, y], color=colour, lw=3, solid_capstyle="round")
-        axes.plot(value.mean, y, "o", color=colour, ms=6)
-    axes.set_yticks(range(len(rows)), [r.removesuffix(", Acc") for r in reversed(rows)], fontsize=8)
-    axes.set_xlabel("Spearman with best-of-n accuracy", fontsize=8.5)
-    axes.set_title("Which benchmark foretells?")
+    metric = f"Spearman with best-of-{result.config['pool']} accuracy"
+    interval_rows(axes, [r.removesuffix(", Acc") for r in rows], Series(
+        values=[result.arm(r, metric).value for r in rows],
+        colour=[BLUE if r.startswith(designs[-1]) else GREY for r in rows]))
+    axes.set_xlabel("Spearman with best-of-n accuracy")
+    title(axes, "Which benchmark foretells?")
 
 
 def draw_curves(axes: Axes, result: ZooResult) -> None:
@@ -49,13 +46,12 @@ def draw_curves(axes: Axes, result: ZooResult) -> None:
     for (role, name), colour in zip(result.data["pair"].items(), (ORANGE, BLUE), strict=True):
         curve = result.data["curves"][name]
         middle, low, high = curve_band(np.array(curve["gold"]))
-        axes.fill_between(curve["kl"], low, high, color=colour, alpha=0.2, lw=0)
-        axes.plot(curve["kl"], middle, color=colour, lw=2, label=f"gold, {role}:\n{name}")
+        band(axes, curve["kl"], middle, low, high, colour=colour, label=f"gold, {role}:\n{name}")
         proxy = np.array(curve["proxy"]).mean(0)
         axes.plot(curve["kl"], middle[0] + 0.15 * (proxy - proxy[0]), color=colour, lw=1, ls=":")
     axes.plot([], [], color=INK, lw=1, ls=":", label="proxy, in spreads (scaled)")
-    axes.set_xlabel("KL bound of best-of-n, nats", fontsize=8.5)
-    axes.set_ylabel("true accuracy", fontsize=8.5)
-    axes.set_title("Over-optimisation")
+    axes.set_xlabel("KL bound of best-of-n, nats")
+    axes.set_ylabel("true accuracy")
+    title(axes, "Over-optimisation")
     axes.set_ylim(top=axes.get_ylim()[1] * 1.3)
-    axes.legend(frameon=False, fontsize=7, loc="upper left")
+    axes.legend(**{**LEGEND, "fontsize": 7}, loc="upper left")

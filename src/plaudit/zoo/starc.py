@@ -36,6 +36,7 @@ from plaudit.core.statistics import bootstrap, mean_interval
 from plaudit.tasks.classic import Pendulum
 from plaudit.tasks.tabular import TabularMDP, random_mdp
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System, ZooResult
+from plaudit.zoo.drawing import BLUE, GREY, INK, LEGEND, ORANGE, Series, interval, interval_rows, panels, title
 from plaudit.zoo.lab import Lab
 
 if TYPE_CHECKING:
@@ -346,39 +347,29 @@ def _scatter(worlds: list[dict[str, list[float]]], most: int = 1500) -> dict[str
 
 # --- the figure ------------------------------------------------------------------------------------------
 
-BLUE, ORANGE, GREY, INK = "#2a6f97", "#e07a3f", "#9aa5ad", "#22313a"
-
 
 def draw(result: ZooResult) -> Figure:
     """Correlations by arm, distance against regret, and the order of rewards on Pendulum."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13.5, 4.3), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1.15, 1.0, 1.15])
+    figure, (left, middle, right) = panels(13.5, 4.3, columns=3, widths=[1.15, 1.0, 1.15])
     _draw_correlations(left, result)
     _draw_scatter(middle, result)
     _draw_pendulum(right, result)
-    for axes in (left, middle, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.title.set(size=10.5, color=INK, fontweight="bold")
     return figure
 
 
 def _draw_correlations(axes: Axes, result: ZooResult) -> None:
     arms = sorted((a for a in result.arms if a.metric == CORRELATION), key=lambda a: a.value.mean)
+    interval_rows(axes, [a.name for a in reversed(arms)], Series(
+        values=[a.value for a in reversed(arms)], colour=[GREY if a.baseline else BLUE for a in reversed(arms)]))
     for y, arm in enumerate(arms):
-        colour = GREY if arm.baseline else BLUE
-        axes.plot([arm.value.low, arm.value.high], [y, y], color=colour, lw=3, solid_capstyle="round")
-        axes.plot(arm.value.mean, y, "o", color=colour, ms=7)
         axes.annotate(f"{arm.value.mean:.3f}", (arm.value.high, y), xytext=(6, 0), textcoords="offset points",
                       va="center", fontsize=8, color=INK)
-    axes.set_yticks(range(len(arms)), [a.name for a in arms], fontsize=8.5)
     axes.set_xlim(right=max(a.value.high for a in arms) + 0.06)
-    axes.set_xlabel(f"{CORRELATION}, 95% intervals over {arms[0].value.n} worlds", fontsize=8.5)
-    axes.set_title("Which distance predicts regret?")
-    axes.plot([], [], "o-", color=BLUE, lw=3, label="STARC")
-    axes.plot([], [], "o-", color=GREY, lw=3, label="not a STARC distance")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.set_xlabel(f"{CORRELATION}, 95% intervals over {arms[0].value.n} worlds")
+    title(axes, "Which distance predicts regret?")
+    axes.plot([], [], "o-", color=BLUE, lw=2.5, label="STARC")
+    axes.plot([], [], "o-", color=GREY, lw=2.5, label="not a STARC distance")
+    axes.legend(**LEGEND, loc="center left")
 
 
 def _draw_scatter(axes: Axes, result: ZooResult) -> None:
@@ -386,12 +377,12 @@ def _draw_scatter(axes: Axes, result: ZooResult) -> None:
     for name, colour in (("EPIC", ORANGE), ("VAL", BLUE)):
         axes.plot(points[name], points["regret"], ".", color=colour, ms=4, alpha=0.35, mec="none")
         axes.plot([], [], ".", color=colour, ms=9, label=name)
-    axes.set_xlabel("distance (L2 norm, L2 metric)", fontsize=8.5)
-    axes.set_ylabel("mutual regret, share of the range", fontsize=8.5)
+    axes.set_xlabel("distance (L2 norm, L2 metric)")
+    axes.set_ylabel("mutual regret, share of the range")
     axes.set_xlim(0, 2)
     axes.set_ylim(0, None)
-    axes.set_title("Distance against regret")
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    title(axes, "Distance against regret")
+    axes.legend(**LEGEND, loc="upper left")
 
 
 def _draw_pendulum(axes: Axes, result: ZooResult) -> None:
@@ -399,21 +390,19 @@ def _draw_pendulum(axes: Axes, result: ZooResult) -> None:
     methods = [(EXACT, INK, "D"), ("VAL", BLUE, "o"), ("Minimal", ORANGE, "s")]
     for k, (method, colour, marker) in enumerate(methods):
         x = np.arange(len(names)) + 0.2 * (k - 1)
-        values = [result.arm(method, f"distance to {name}").value for name in names]
-        for at, v in zip(x, values, strict=True):
-            axes.plot([at, at], [v.low, v.high], color=colour, lw=2.5, solid_capstyle="round")
-        axes.plot(x, [v.mean for v in values], marker, color=colour, ms=6,
-                  label=method if k == 0 else f"{method}, sampled")
+        for i, (at, name) in enumerate(zip(x, names, strict=True)):
+            interval(axes, result.arm(method, f"distance to {name}").value, at, colour=colour, marker=marker,
+                     upright=True, label=None if i else f"{method}, sampled" if k else method)
         if k:
             floor = result.arm(method, "self-distance floor").value.mean
             axes.axhline(floor, color=colour, lw=1, ls=":", zorder=0)
             axes.annotate(f"floor of {method}", (3.35, floor), ha="right", va="bottom", fontsize=7.5, color=colour)
-    axes.set_xticks(range(len(names)), names, fontsize=8.5)
+    axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.45, 3.4)
     axes.set_ylim(-0.05, 2.1)
-    axes.set_ylabel("STARC distance to the true reward", fontsize=8.5)
-    axes.set_title("Pendulum: sampled and exact distances")
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.set_ylabel("STARC distance to the true reward")
+    title(axes, "Pendulum: sampled and exact distances")
+    axes.legend(**LEGEND, loc="upper left")
 
 
 SYSTEM = System(
