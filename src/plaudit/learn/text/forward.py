@@ -44,6 +44,17 @@ def token_hidden(model: nn.Module, batch: Batch) -> list[Float[Tensor, "L D"]]:
     return [row[:last + 1] for row, last in zip(states, batch.last_M.tolist(), strict=True)]
 
 
+def states_at(model: nn.Module, batch: Batch, places: Sequence[Sequence[int]]) -> list[Float[Tensor, "K D"]]:
+    """The last layer's states at some tokens of each sequence, counted from its own beginning."""
+    at = [torch.as_tensor(list(some), dtype=torch.long) for some in places]
+    if isinstance(batch, Packed):
+        rows = [batch.tokens_of(i)[some].to(batch.ids_1N.device) for i, some in enumerate(at)]
+        with pruning.only(model, torch.cat(rows), batch.tokens):
+            states = _states(model, batch)[0]
+        return [states[row] for row in rows]
+    return [row[some.to(row.device)] for row, some in zip(_states(model, batch), at, strict=True)]
+
+
 def scores(model: nn.Module, head: Any, batch: Batch) -> Float[Tensor, "M H"]:
     """The reward of each sequence by each member of the head."""
     return head.members(head(hidden(model, batch)))

@@ -122,7 +122,7 @@ def check_folder(path: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def complaints(path: str | Path) -> Generator[None]:
+def complaints(path: str | Path, expected: str = "a whole checkpoint of a sequence classifier") -> Generator[None]:
     """Turns what transformers raises about a checkpoint into one sentence."""
     from safetensors import SafetensorError
 
@@ -135,7 +135,7 @@ def complaints(path: str | Path) -> Generator[None]:
         fix = "the file is damaged or half written: copy it again" if isinstance(error, SafetensorError) else ""
         if "trust_remote_code" in text or "custom code" in text:
             fix = "it wants to run its own code, which plaudit never does"
-        raise BadInput("model", expected="a whole checkpoint of a sequence classifier",
+        raise BadInput("model", expected=expected,
                        received=f"{path} ({type(error).__name__}: {text})", fix=fix) from None
 
 

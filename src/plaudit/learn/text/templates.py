@@ -1,4 +1,4 @@
-"""Chat templates for tiny models: the shapes that matter of Llama's and Qwen's, without their fixed words."""
+"""Chat templates for tiny models (the shapes that matter of Llama's and Qwen's), and one for models that have none."""
 
 from __future__ import annotations
 
@@ -35,3 +35,13 @@ QWEN = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """As Qwen 3: tools in front, tool calls in tags, and of the thinking only what follows the last user's turn."""
+
+DIALOGUE = (
+    "{{ bos_token or '' }}"
+    "{% for message in messages %}"
+    "{{ {'user': 'User', 'assistant': 'Assistant'}.get(message['role'], message['role'] | title) + ': ' "
+    "+ (message['content'] or '') | trim + '\\n\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+"""A dialogue in plain words, for base models, whose tokenizers have no template."""
