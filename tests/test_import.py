@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import statistics
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
 import plaudit
+from plaudit.core.lazy import attribute_of
 
+ROOT = Path(plaudit.__file__).parent
+LAZY = sorted(".".join(["plaudit", *path.parent.relative_to(ROOT).parts]) for path in ROOT.rglob("__init__.py")
+              if "def __getattr__" in (text := path.read_text(encoding="utf-8")) or "__getattr__ =" in text)
 ALLOWED_S = 0.5
 HEAVY = {"matplotlib", "tyro", "rich", "mujoco", "tensorboard", "scipy", "minigrid", "minari", "stable_baselines3",
          "tensordict", "beartype", "plaudit.auditing", "plaudit.optimize"}
@@ -61,12 +67,28 @@ def test_an_unknown_name_is_an_attribute_error_that_lists_the_known_ones() -> No
         plaudit.adit  # noqa: B018
 
 
-def test_type_checkers_see_the_names_that_the_program_sees() -> None:
-    tree = ast.parse(Path(plaudit.__file__).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", LAZY)
+def test_type_checkers_see_the_names_that_the_program_sees(name: str) -> None:
+    package = importlib.import_module(name)
+    tree = ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8"))
     (guarded,) = (node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in guarded.body if isinstance(node, ast.ImportFrom)]
     seen = {alias.asname: node.module for node in imports for alias in node.names}
-    assert seen == {name: f"plaudit.{home}" for name, home in plaudit._HOME.items()}
+    assert seen == {name: f"{package.__name__}.{home}" for name, home in package._HOME.items()}
+    assert set(package.__all__) - {"__version__"} == set(seen)
+
+
+def test_a_name_loads_once_and_then_belongs_to_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = types.ModuleType("plaudit.core")
+    monkeypatch.setitem(sys.modules, "plaudit.core", package)
+    find = attribute_of("plaudit.core", {"Interval": "intervals", "gone": "nowhere", "absent": "intervals"})
+    found = find("Interval")
+    assert vars(package)["Interval"] is found
+    for name, error, says in (("gone", ImportError, "plaudit.core.nowhere"), ("absent", AttributeError, "absent"),
+                              ("other", AttributeError, "no attribute 'other'; it has Interval, gone, absent")):
+        with pytest.raises(error, match=says):
+            find(name)
+        assert not hasattr(package, name)
 
 
 def test_the_version_is_that_of_the_package() -> None:

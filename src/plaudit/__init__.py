@@ -14,8 +14,9 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from plaudit.core.lazy import attribute_of
 
 if TYPE_CHECKING:
     from plaudit.auditing.audit import audit as audit
@@ -81,15 +82,7 @@ _HOME = {
 }
 
 __all__ = ["__version__", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module 'plaudit' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(importlib.import_module(f"plaudit.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = attribute_of(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -9,8 +9,9 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from plaudit.core.lazy import attribute_of
 
 if TYPE_CHECKING:
     from plaudit.optimize.rl.callbacks import Callback as Callback
@@ -24,16 +25,9 @@ if TYPE_CHECKING:
     from plaudit.optimize.rl.trained import Trained as Trained
     from plaudit.optimize.rl.wandb_log import WandbLog as WandbLog
 
-_HOME = {"Callback": "callbacks", "EvalCallback": "callbacks", "DQNConfig": "dqn", "PPOConfig": "ppo",
-         "SACConfig": "sac", "TD3Config": "td3", "Trained": "trained", "WandbLog": "wandb_log", "read_log": "logging",
-         "train": "train"}
+_HOME = {"Callback": "rl.callbacks", "EvalCallback": "rl.callbacks", "DQNConfig": "rl.dqn", "PPOConfig": "rl.ppo",
+         "SACConfig": "rl.sac", "TD3Config": "rl.td3", "Trained": "rl.trained", "WandbLog": "rl.wandb_log",
+         "read_log": "rl.logging", "train": "rl.train"}
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'plaudit.optimize' has no attribute {name!r}; it has {', '.join(_HOME)}")
-    value = getattr(importlib.import_module(f"plaudit.optimize.rl.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = attribute_of(__name__, _HOME)

@@ -9,8 +9,9 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from plaudit.core.lazy import attribute_of
 
 if TYPE_CHECKING:
     from plaudit.tasks.base import Batch as Batch
@@ -34,11 +35,4 @@ _HOME = {"Batch": "base", "Step": "base", "Task": "base", "GridWorld": "gridworl
          "RewardWrapper": "wrappers", "VectorRewardWrapper": "wrappers"}
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'plaudit.tasks' has no attribute {name!r}; it has {', '.join(_HOME)}")
-    value = getattr(importlib.import_module(f"plaudit.tasks.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = attribute_of(__name__, _HOME)

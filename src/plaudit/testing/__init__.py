@@ -5,17 +5,14 @@ Nothing heavy is imported before it is used: pytest loads the plug-in at every s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from plaudit.core.lazy import attribute_of
 
 if TYPE_CHECKING:
     from plaudit.testing.soundness import assert_sound as assert_sound
 
-__all__ = ["assert_sound"]
+_HOME = {"assert_sound": "soundness"}
 
-
-def __getattr__(name: str) -> Any:
-    if name != "assert_sound":
-        raise AttributeError(f"module 'plaudit.testing' has no attribute {name!r}; it has assert_sound")
-    from plaudit.testing.soundness import assert_sound
-
-    return assert_sound
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__ = attribute_of(__name__, _HOME)

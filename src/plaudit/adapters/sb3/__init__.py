@@ -5,8 +5,9 @@ Each name loads when it is first used, since stable-baselines3 takes seconds to 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from plaudit.core.lazy import attribute_of
 
 if TYPE_CHECKING:
     from plaudit.adapters.sb3.callback import RewardCallback as RewardCallback
@@ -19,9 +20,4 @@ if TYPE_CHECKING:
 _HOME = {"RelabelBuffer": "relabel", "RewardCallback": "callback", "RewardVecEnv": "vec_env", "SB3Policy": "policy",
          "VecEnvTask": "task", "load_sb3": "policy"}
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'plaudit.adapters.sb3' has no attribute {name!r}; it has {', '.join(_HOME)}")
-    return getattr(importlib.import_module(f"plaudit.adapters.sb3.{_HOME[name]}"), name)
+__getattr__ = attribute_of(__name__, _HOME)

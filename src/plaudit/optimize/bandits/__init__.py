@@ -9,8 +9,9 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from plaudit.core.lazy import attribute_of
 
 if TYPE_CHECKING:
     from plaudit.optimize.bandits.ar2 import AR2 as AR2
@@ -52,11 +53,4 @@ _HOME = {"AR2": "ar2", "BanditHistory": "history", "BatchExp3": "exp3", "BetaTho
          "batch_of": "exp3", "epoch_ends": "dynamical", "play": "run", "plot_regret": "regret"}
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(_HOME)}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = attribute_of(__name__, _HOME)
