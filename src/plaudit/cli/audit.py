@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import shutil
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from plaudit.auditing.record.quoting import on_by_default
 from plaudit.auditing.report.folders import check_folder, next_folder
 from plaudit.cli.audit_text import audit_text, is_text, output_format, text_words
 from plaudit.cli.gate import Gate
+from plaudit.cli.given import json_object
 from plaudit.cli.workers import RayOption, where
 from plaudit.core.errors import BadInput, PlauditError
 
@@ -118,7 +118,7 @@ def audit(args: AuditArgs) -> int:
         return audit_text(args, run_and_report)
     _no_answer_format(args)
     args = _of_the_collection(args)
-    kwargs, workers = _json(args.env_kwargs), where(args.ray)
+    kwargs, workers = json_object("--env-kwargs", args.env_kwargs), where(args.ray)
     check_folder(args.out or next_folder())
     gate = Gate.read(fail_on=args.fail_on, baseline=args.baseline, write_baseline=args.write_baseline,
                      reason=args.reason, expires=args.expires, diff=args.diff, fail_on_new=args.fail_on_new,
@@ -244,14 +244,3 @@ def _elsewhere(report: AuditReport, error: PlauditError) -> int:
         where = ""
     print(f"error: {error}{where}", file=sys.stderr)
     return BAD_INPUT
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadInput("--env-kwargs", expected="JSON such as '{\"g\": 9.81}'", received=text,
-                       fix=str(error)) from error
-    if not isinstance(value, dict):
-        raise BadInput("--env-kwargs", expected="a JSON object such as '{\"g\": 9.81}'", received=text)
-    return value

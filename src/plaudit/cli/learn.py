@@ -16,6 +16,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from plaudit.cli.given import json_object
 from plaudit.core.errors import BadInput
 
 
@@ -118,8 +119,8 @@ def learn(args: LearnArgs) -> int:
 
 def _options(args: LearnArgs) -> dict[str, Any]:
     out: dict[str, Any] = {name: getattr(args, name) for name in _PASSED}
-    out["arguments"] = _json("--arguments", args.arguments)
-    out["weights"] = None if args.weights is None else _json("--weights", args.weights)
+    out["arguments"] = json_object("--arguments", args.arguments)
+    out["weights"] = None if args.weights is None else json_object("--weights", args.weights)
     if args.threads < 1:
         raise BadInput("--threads", expected="at least 1", received=args.threads)
     if args.lora:
@@ -140,16 +141,6 @@ def _model(name: str) -> str | Path:
         return smollm2()
     check_folder(name)
     return name
-
-
-def _json(name: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise BadInput(name, expected="JSON", received=f"{text} ({error})") from None
-    if not isinstance(value, dict):
-        raise BadInput(name, expected="a JSON object", received=text)
-    return value
 
 
 def _without_faulty(records: list[Any]) -> list[Any]:

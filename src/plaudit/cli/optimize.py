@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from plaudit.cli.given import json_object
 from plaudit.cli.workers import RayOption, where
 from plaudit.core.errors import BadInput
 from plaudit.core.reward import Reward
@@ -116,7 +117,7 @@ def _task(args: OptimizeArgs) -> Task:
     from plaudit.tasks.making import make
 
     env = load_target(args.env).thing if looks_like_target(args.env) else args.env
-    return make(env, **_json("--env-kwargs", args.env_kwargs))
+    return make(env, **json_object("--env-kwargs", args.env_kwargs))
 
 
 def _reward(args: OptimizeArgs) -> Reward | None:
@@ -136,7 +137,7 @@ def _config(args: OptimizeArgs) -> Any:
     from plaudit.optimize.rl.trained import config_of
 
     _, kind = algorithm(args.algo)
-    options = _json("--config", args.config)
+    options = json_object("--config", args.config)
     known = list(kind.__dataclass_fields__)
     strange = sorted(set(options) - set(known))
     if strange:
@@ -145,16 +146,6 @@ def _config(args: OptimizeArgs) -> Any:
         return config_of(kind, options)
     except TypeError as error:
         raise BadInput("--config", expected=f"values that fit {kind.__name__}", received=str(error)) from None
-
-
-def _json(name: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise BadInput(name, expected="JSON", received=f"{text} ({error})") from None
-    if not isinstance(value, dict):
-        raise BadInput(name, expected="a JSON object", received=text)
-    return value
 
 
 def _evaluate(trained: Trained, args: OptimizeArgs, reward: Reward | None, summary: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from plaudit.cli.given import json_object
 from plaudit.core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ class BanditArgs:
 
 def optimize_bandit(args: BanditArgs) -> int:
     """Runs the command; returns the exit code."""
-    from plaudit.cli.optimize import _json
     from plaudit.optimize.bandits.making import is_log, make_bandit
 
     if args.rounds < 1 or args.runs < 1 or args.hold < 0:
@@ -75,8 +75,8 @@ def optimize_bandit(args: BanditArgs) -> int:
                        received=(args.rounds, args.runs, args.hold))
     if is_log(args.task):
         return _decide(args)
-    bandit = make_bandit(args.task, options=_json("--task-kwargs", args.task_kwargs))
-    meters = _played(args, bandit, _json("--config", args.config))
+    bandit = make_bandit(args.task, options=json_object("--task-kwargs", args.task_kwargs))
+    meters = _played(args, bandit, json_object("--config", args.config))
     _save(args, {m.name: {"regret": m.final().to_json(), "curve": m.to_json()} for m in meters}, meters)
     return 0
 
