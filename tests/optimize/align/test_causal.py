@@ -11,6 +11,7 @@ import torch
 from plaudit.core.errors import BadInput
 from plaudit.core.functions import reward
 from plaudit.optimize.align import AlignConfig, CausalPolicy, align, imitate
+from plaudit.optimize.align.trees import grow_trees
 
 CHAT = [{"role": "user", "content": "What is 2 + 3?"}]
 
@@ -34,6 +35,17 @@ def test_one_pass_gives_the_probabilities_of_sampling(policy: CausalPolicy) -> N
     assert policy.features(tokens).shape == (12, tokens.T, 32)
     assert alone.columns["completion"] == policy.sample(["Say why, please:", "a"], n=2, seed=3).columns[
         "completion"][:2], "padding on the left of a shorter prompt changes nothing"
+
+
+def test_trees_share_their_beginnings_and_go_on_as_the_model_would(policy: CausalPolicy) -> None:
+    tree, = grow_trees(policy, ["The cat"], depth=2, branching=2, seed=1)
+    tokens = policy.tokens_of(["The cat"] * 4, [tree.ids_of(i) for i in tree.leaves()])
+    again = policy.sample(["The cat"] * 4, prefixes=[tree.ids_of(i)[:3] for i in tree.leaves()], seed=1)
+    with torch.no_grad():
+        assert torch.allclose(policy.log_probs(again), again.info["log_prob"], atol=1e-4)
+        first, second = policy.log_probs(tokens)[0, :3], policy.log_probs(tokens)[1, :3]
+    assert torch.allclose(first, second, atol=1e-4) and len(tree.leaves()) == 4
+    assert [tree.nodes[i].completion for i in tree.leaves()] == tokens.columns["completion"]
 
 
 def test_it_writes_as_transformers_would(tiny_llama: Path) -> None:

@@ -99,8 +99,8 @@ class Policy(ABC):
         return [p for p in self.module.parameters() if p.requires_grad]
 
     @torch.no_grad()
-    def sample(self, prompts: Sequence[Any], *, n: int = 1, seed: int | Seeds = 0,
-               max_tokens: int | None = None) -> Tokens:
+    def sample(self, prompts: Sequence[Any], *, n: int = 1, seed: int | Seeds = 0, max_tokens: int | None = None,
+               prefixes: Sequence[Sequence[int]] | None = None, streams: Sequence[int] | None = None) -> Tokens:
         """n completions of each prompt: rows with one prompt stand together and share a `group`.
 
         Args:
@@ -109,12 +109,15 @@ class Policy(ABC):
             seed: The same seed gives the same numbers.
             max_tokens: The most tokens of a completion; None is the policy's own number. What is cut off there is
                 `truncated`, what has ended is `terminated`.
+            prefixes: For each prompt the tokens that its completions begin with; what is sampled goes on from there.
+                They are read token by token, and count as tokens of the completion.
+            streams: For each prompt a number that says which random numbers are its own; by default its place.
 
         Returns:
             Tokens [B = prompts * n] with `info["log_prob"]`.
 
         Raises:
-            BadInput: when there is no prompt, or n or max_tokens is not positive.
+            BadInput: when there is no prompt, n or max_tokens is not positive, or a prefix has ended or leaves none.
         """
         longest = self.max_tokens if max_tokens is None else max_tokens
         if not len(prompts):
@@ -123,13 +126,21 @@ class Policy(ABC):
             raise BadInput("n", expected=f"an integer in [1, {_SAMPLES}]", received=n)
         if not 1 <= longest <= self.max_tokens:
             raise BadInput("max_tokens", expected=f"an integer in [1, {self.max_tokens}]", received=longest)
+        for name, given in (("prefixes", prefixes), ("streams", streams)):
+            if given is not None and len(given) != len(prompts):
+                raise BadInput(name, expected=f"one for each of {len(prompts)} prompts", received=len(given))
         asked = self.asked(prompts, n)
-        base = (seed if isinstance(seed, Seeds) else Seeds(seed)).integer()
+        root = seed if isinstance(seed, Seeds) else Seeds(seed)
         row = torch.arange(len(prompts)).repeat_interleave(n) * _SAMPLES + torch.arange(n).repeat(len(prompts))
+        base = torch.full_like(row, root.integer())
+        if streams is not None:
+            row = row % _SAMPLES
+            base = torch.tensor([root.child("stream", s).integer() for s in streams]).repeat_interleave(n)
+        forced = None if prefixes is None else self._forced(prefixes, longest).repeat_interleave(n, 0)
         was_training = self.module.training
         self.module.eval()
         try:
-            action, log_prob = self._draw(asked, base, row, longest)
+            action, log_prob = self._draw(asked, base, row, longest, forced)
         finally:
             self.module.train(was_training)
         return self._finished(asked, action, log_prob, longest)
@@ -157,17 +168,29 @@ class Policy(ABC):
         rows = rows.replace(group=torch.tensor(list(group))) if group is not None else rows
         return rows.to(self.device)
 
-    def _draw(self, asked: Tokens, base: int, row: Int[Tensor, "B"], longest: int) -> tuple[Tensor, Tensor]:
+    def _forced(self, prefixes: Sequence[Sequence[int]], longest: int) -> Int[Tensor, "X K"]:
+        """The tokens of the prefixes, -1 where the policy is free."""
+        for i, ids in enumerate(prefixes):
+            if len(ids) >= longest or not all(0 <= t < self.vocab and t != self.end for t in ids):
+                raise BadInput(f"prefixes[{i}]", expected=f"fewer than {longest} tokens, below {self.vocab} and "
+                               f"without the end ({self.end})", received=list(ids))
+        K = max(map(len, prefixes))
+        return torch.tensor([[*ids, *[-1] * (K - len(ids))] for ids in prefixes], dtype=torch.int64,
+                            device=self.device).reshape(len(prefixes), K)
+
+    def _draw(self, asked: Tokens, seeds: Int[Tensor, "B"], row: Int[Tensor, "B"], longest: int,
+              forced: Int[Tensor, "B K"] | None = None) -> tuple[Tensor, Tensor]:
         assert asked.prompt_ids is not None and asked.prompt_mask is not None
         logits, state = self.begin(asked.prompt_ids, asked.prompt_mask)
         going = torch.ones(asked.B, dtype=torch.bool, device=self.device)
-        seeds, drawn = torch.full_like(row, base), list[Tensor]()
-        said = list[Tensor]()
+        drawn, said = list[Tensor](), list[Tensor]()
         for t in range(longest):
             uniform = counter_uniform(seeds, row * _LENGTH + t, 1).to(self.device)
             share = torch.softmax(logits.double() / self.temperature, -1)
             total = share.cumsum(-1)
             token = (total <= uniform * total[:, -1:]).sum(-1).clamp(max=self.vocab - 1)
+            if forced is not None and t < forced.shape[1]:
+                token = torch.where(forced[:, t] >= 0, forced[:, t], token)
             log_p = share.gather(-1, token.unsqueeze(-1)).squeeze(-1).log().float()
             drawn.append(torch.where(going, token, -1))
             said.append(torch.where(going, log_p, 0.0))
