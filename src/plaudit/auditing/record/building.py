@@ -31,12 +31,28 @@ def build(rows: Sequence[Row], *, names: Sequence[str] | None = None, timed: boo
     """
     entries = {e.name: e for e in chosen(names)}
     rows = [r for r in rows if r["name"] in entries]
+    return assemble(rows, entries, what=WHAT, code=_codes(rows), timed=timed, checks=BUILT_IN,
+                    config={"steps of the default effort": dict(USUAL_STEPS)})
+
+
+def assemble(rows: Sequence[Row], entries: Mapping[str, Entry], *, what: str, code: Any, checks: Sequence[str],
+             config: Mapping[str, Any] | None = None, timed: bool = True) -> dict[str, Any]:
+    """A record: rates of each effort, and every reward's own row.
+
+    Args:
+        rows: of `noted`.
+        entries: what is known of each reward, by name.
+        what: the first words of the record.
+        code: which code made it.
+        checks: which ran.
+        config: what else the audits were given.
+        timed: whether to write the date, the machine and what each audit cost, which differ from run to run.
+    """
     efforts = sorted({r["effort"] for r in rows})
     out: dict[str, Any] = {
-        "format": FORMAT, "what": WHAT,
-        "config": {"seeds": sorted({r["seed"] for r in rows}), "steps of the default effort": dict(USUAL_STEPS),
-                   "checks": list(BUILT_IN)},
-        "versions": versions(), "code": _codes(rows),
+        "format": FORMAT, "what": what,
+        "config": {"seeds": sorted({r["seed"] for r in rows}), **(config or {}), "checks": list(checks)},
+        "versions": versions(), "code": code,
         "of": {"flaws": sum(e.flawed for e in entries.values()),
                "healthy": sum(not e.flawed for e in entries.values())},
         "efforts": [{"effort": x, **rates_of([r for r in rows if r["effort"] == x], entries)} for x in efforts],
@@ -75,7 +91,7 @@ def _reward(row: Row, entry: Entry, *, timed: bool) -> dict[str, Any]:
         del out["caught_by"], out["split"]
     out |= {"titles": row["titles"], "skipped": [c for c, s in row["checks"].items() if s == "skipped"],
             "safe": row["safe"], "verdict": row["verdict"], "steps": row["steps"], "error": row["error"],
-            "code": row["measured"]["code"], "commit": row["measured"]["commit"]}
+            **{k: row["measured"][k] for k in ("code", "commit") if k in row["measured"]}}
     return {**out, "cpu_s": row["measured"]["cpu_s"]} if timed else out
 
 

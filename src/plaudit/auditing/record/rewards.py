@@ -55,16 +55,21 @@ def entries() -> list[Entry]:
     return [*planted, *(Entry(name=f"healthy:{h.name}", family=h.origin, world=_world(h.tags)) for h in healthy())]
 
 
-def chosen(names: Sequence[str] | None) -> list[Entry]:
+def chosen(names: Sequence[str] | None, among: Sequence[Entry] | None = None) -> list[Entry]:
     """The entries of these names, or all.
+
+    Args:
+        names: in the order wanted; None takes all.
+        among: which there are; by default the rewards of control.
 
     Raises:
         BadInput: when there is none of a name.
     """
-    known = {e.name: e for e in entries()}
+    known = {e.name: e for e in (entries() if among is None else among)}
     strange = [n for n in names or () if n not in known]
     if strange:
-        raise BadInput("names", expected="flaw:NAME or healthy:NAME of the collection", received=", ".join(strange))
+        raise BadInput("names", expected=f"flaw:NAME or healthy:NAME of the collection, such as {next(iter(known))}",
+                       received=", ".join(strange))
     return list(known.values()) if names is None else [known[n] for n in names]
 
 

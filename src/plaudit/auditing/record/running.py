@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plaudit.auditing.audit import audit
 from plaudit.auditing.checks import BUILT_IN
@@ -15,6 +15,9 @@ from plaudit.auditing.record.rewards import chosen, in_order, make
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.jobs import Progress, name_of, run_jobs
 from plaudit.core.provenance import code_hash
+
+if TYPE_CHECKING:
+    from plaudit.auditing.report.model import AuditReport
 
 EFFORTS = (1.0, 5.0)
 """Multiples of the default effort."""
@@ -30,15 +33,35 @@ def audit_one(name: str, effort: float, seed: int, commit: str = "") -> dict[str
         commit: of the code that runs, for the record.
 
     Returns:
-        JSON: `found` (the worst severity by check), `titles`, `checks` (how each ended), `verdict`, `safe`, `steps`,
-        `error` where the audit itself failed, and under `measured` what differs from run to run.
+        What `noted` makes of it.
+    """
+    def go() -> AuditReport:
+        reward, task, intent = make(name)
+        return audit(reward, env=task, intent=intent, effort=effort, seed=seed, only=BUILT_IN, repair=False)
+
+    row = noted(go, name=name, effort=effort, seed=seed)
+    return {**row, "measured": {**row["measured"], "commit": commit}}
+
+
+def noted(audited: Callable[[], AuditReport], *, name: str, effort: float, seed: int) -> dict[str, Any]:
+    """Runs an audit, and writes down what it said.
+
+    Args:
+        audited: the audit.
+        name: of the reward.
+        effort: a multiple of the default effort.
+        seed: the root of the audit's randomness.
+
+    Returns:
+        JSON: `found` (the worst severity by check), `titles`, `checks` (how each ended), `why` (those that were skipped
+        were), `verdict`, `safe`, `steps`, `error` where the audit itself failed, and under `measured` what differs from
+        run to run.
     """
     began = time.process_time()
     row: dict[str, Any] = {"name": name, "effort": effort, "seed": seed, "found": {}, "titles": {}, "checks": {},
                            "verdict": None, "safe": None, "steps": 0, "error": None}
     try:
-        reward, task, intent = make(name)
-        report = audit(reward, env=task, intent=intent, effort=effort, seed=seed, only=BUILT_IN, repair=False)
+        report = audited()
     except PlauditError as error:
         row["error"] = str(error)
     else:
@@ -48,7 +71,7 @@ def audit_one(name: str, effort: float, seed: int, commit: str = "") -> dict[str
         row |= {"checks": {c.name: c.status for c in report.checks}, "verdict": report.verdict.sentence,
                 "safe": report.verdict.safe, "steps": report.verdict.effort["steps"],
                 "why": {c.name: c.why for c in report.checks if c.status == "skipped"}}
-    return {**row, "measured": {"cpu_s": round(time.process_time() - began, 1), "commit": commit}}
+    return {**row, "measured": {"cpu_s": round(time.process_time() - began, 2)}}
 
 
 def found_by(row: Mapping[str, Any], *, threshold: str = "medium") -> list[str]:

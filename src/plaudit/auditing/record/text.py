@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import datetime
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from plaudit.auditing.record.building import assemble
 from plaudit.auditing.record.page import effort_section, misses_section
-from plaudit.auditing.record.quoting import FORMAT
-from plaudit.auditing.record.rates import Row, caught, rates_of
-from plaudit.auditing.record.rewards import Entry
+from plaudit.auditing.record.rates import Row
+from plaudit.auditing.record.rewards import Entry, chosen
+from plaudit.auditing.record.running import noted
 from plaudit.auditing.text.audit import audit_text
 from plaudit.auditing.text.checks import names as check_names
 from plaudit.auditing.text.flaws.collection import planted, text_flaws, text_healthy
 from plaudit.auditing.text.subject import of_collection
-from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.jobs import Progress, run_jobs
-from plaudit.core.provenance import code_hash, machine, versions
+from plaudit.core.provenance import code_hash
+
+if TYPE_CHECKING:
+    from plaudit.auditing.report.model import AuditReport
 
 WHAT = ("What the text checks of an audit find of the planted flaws of text, and how often they cry on their healthy "
         "twins. A flaw is detected when a check that is right to find it has a finding of at least medium severity. "
@@ -45,38 +46,15 @@ def text_entries() -> list[Entry]:
                       for p in text_healthy())]
 
 
-def chosen_text(names: Sequence[str] | None) -> list[Entry]:
-    """The entries of these names, or all.
-
-    Raises:
-        BadInput: when there is none of a name.
-    """
-    known = {e.name: e for e in text_entries()}
-    strange = [n for n in names or () if n not in known]
-    if strange:
-        raise BadInput("names", expected="flaw:text/NAME or healthy:text/twin/NAME", received=", ".join(strange))
-    return list(known.values()) if names is None else [known[n] for n in names]
-
-
 def audit_text_one(name: str, effort: float, seed: int) -> dict[str, Any]:
     """Audits one text reward of the record with all checks that fit it, and notes what they said."""
-    began = time.process_time()
-    kind, _, rest = name.partition(":")
-    row: dict[str, Any] = {"name": name, "effort": effort, "seed": seed, "found": {}, "titles": {}, "checks": {},
-                           "verdict": None, "safe": None, "steps": 0, "error": None}
-    try:
+    def go() -> AuditReport:
+        kind, _, rest = name.partition(":")
         one = planted(rest, twin=kind == "healthy")
-        report = audit_text(**{**one.arguments(), "reward": of_collection(one)}, effort=effort, seed=seed,
-                            only=check_names(), patience_s=1e6)
-    except PlauditError as error:
-        row["error"] = str(error)
-    else:
-        for f in report.findings:  # worst first
-            row["found"].setdefault(f.check, f.severity)
-            row["titles"].setdefault(f.check, f.title)
-        row |= {"checks": {c.name: c.status for c in report.checks}, "verdict": report.verdict.sentence,
-                "safe": report.verdict.safe, "steps": report.verdict.effort["steps"]}
-    return {**row, "measured": {"cpu_s": round(time.process_time() - began, 2)}}
+        return audit_text(**{**one.arguments(), "reward": of_collection(one)}, effort=effort, seed=seed,
+                          only=check_names(), patience_s=1e6)
+
+    return noted(go, name=name, effort=effort, seed=seed)
 
 
 def run_text_record(*, efforts: Sequence[float], names: Sequence[str] | None, seed: int, parts: Path,
@@ -90,7 +68,8 @@ def run_text_record(*, efforts: Sequence[float], names: Sequence[str] | None, se
         parts: the folder.
         progress: told the share done and the reward just finished.
     """
-    jobs = [{"name": e.name, "effort": float(x), "seed": seed} for x in sorted(efforts) for e in chosen_text(names)]
+    jobs = [{"name": e.name, "effort": float(x), "seed": seed} for x in sorted(efforts) 
+            for e in chosen(names, text_entries())]
     return run_jobs(audit_text_one, jobs, folder=parts, version=code_hash(__name__),
                     names=[f"{j['name']} at {j['effort']:g}" for j in jobs], progress=progress)
 
@@ -102,30 +81,8 @@ def build_text(rows: Sequence[Row], *, timed: bool = True) -> dict[str, Any]:
         rows: of `run_text_record`.
         timed: whether to write the date, the machine and what each audit cost, which differ from run to run.
     """
-    entries = {e.name: e for e in text_entries()}
-    efforts = sorted({r["effort"] for r in rows})
-    out: dict[str, Any] = {
-        "format": FORMAT, "what": WHAT, "config": {"seeds": sorted({r["seed"] for r in rows}), "checks": check_names()},
-        "versions": versions(), "code": code_hash(__name__),
-        "of": {"flaws": sum(e.flawed for e in entries.values()),
-               "healthy": sum(not e.flawed for e in entries.values())},
-        "efforts": [{"effort": x, **rates_of([r for r in rows if r["effort"] == x], entries)} for x in efforts],
-        "rewards": [_reward(r, entries[r["name"]], timed=timed) for r in rows]}
-    if timed:
-        out |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine(),
-                "cpu_s": round(sum(r["measured"]["cpu_s"] for r in rows), 1)}
-    return out
-
-
-def _reward(row: Row, entry: Entry, *, timed: bool) -> dict[str, Any]:
-    out = {"effort": row["effort"], **entry.to_json(), "found": row["found"]}
-    if entry.flawed:
-        out["caught"] = caught(row, entry, list(row["checks"]))
-    else:
-        del out["caught_by"], out["split"]
-    out |= {"titles": row["titles"], "skipped": [c for c, s in row["checks"].items() if s == "skipped"],
-            "safe": row["safe"], "verdict": row["verdict"], "steps": row["steps"], "error": row["error"]}
-    return {**out, "cpu_s": row["measured"]["cpu_s"]} if timed else out
+    return assemble(rows, {e.name: e for e in text_entries()}, what=WHAT, code=code_hash(__name__),
+                    checks=check_names(), timed=timed)
 
 
 def text_markdown(record: Mapping[str, Any]) -> str:
