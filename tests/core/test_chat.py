@@ -56,6 +56,19 @@ def test_prompt_and_completion_are_the_template_applied_once(name: str, llama: A
     assert llama.decode(one.completion_ids).startswith(said[0]["content"].strip())
 
 
+def test_the_whole_text_is_what_the_template_makes_of_everything(llama: Any) -> None:
+    chat = ChatFormat(llama, as_chat=True)
+    asked = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
+    whole = llama.apply_chat_template(asked, tokenize=False)
+    assert chat.text("2 + 2?", "4") == chat.text(asked[:1], "4") == chat.text(asked[:1], asked[1:]) == whole
+    assert ChatFormat(llama).text("2 + 2?", " 4") == "2 + 2? 4"
+
+
+def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="tokenizer: expected the folder of a tokenizer"):
+        ChatFormat.load(tmp_path)
+
+
 def test_a_broken_seam_would_be_found(llama: Any) -> None:
     """The broken variant: the completion rendered alone gets a head of its own."""
     asked, said = CONVERSATIONS["one turn"]

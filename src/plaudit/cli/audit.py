@@ -18,6 +18,7 @@ from plaudit.auditing.report.folders import check_folder, next_folder
 from plaudit.cli.audit_text import audit_text, is_text, output_format, text_words
 from plaudit.cli.gate import Gate
 from plaudit.cli.given import json_object
+from plaudit.cli.models import ServerKind
 from plaudit.cli.workers import RayOption, where
 from plaudit.core.errors import BadInput, PlauditError
 
@@ -96,6 +97,11 @@ class AuditArgs:
     code, mixed."""
     generator: Annotated[Path | None, _takes("DIR", default="")] = None
     """For a reward of texts: a language model that writes completions, for the curve of over-optimisation."""
+    kind: Annotated[ServerKind | None, _takes("plaudit|openrlhf|vllm|rerank", default="")] = None
+    """For a URL: what the server speaks; by default what the path says, else plaudit. Which of its models stands behind
+    #; the bearer token comes from the variable PLAUDIT_TOKEN."""
+    tokenizer: Annotated[Path | None, _takes("DIR", default="")] = None
+    """For a server that takes whole texts (openrlhf): the tokenizer whose chat template makes them."""
     only: Annotated[tuple[str, ...] | None, _takes("CHECK ...", default="")] = None
     """The checks to run, such as --only contract exploit; all by default."""
     time_limit: Annotated[float, _takes("SECONDS")] = 10.0

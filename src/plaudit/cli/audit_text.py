@@ -13,7 +13,7 @@ from plaudit.cli.gate import Format, Gate
 from plaudit.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from plaudit.auditing.audit import Listener
+    from plaudit.auditing.asking import Listener
     from plaudit.auditing.report.model import AuditReport
     from plaudit.cli.audit import AuditArgs
 
@@ -76,6 +76,15 @@ def _run(args: AuditArgs, listen: Listener) -> AuditReport:
     form = None if args.format in OUTPUT else args.format
     options: dict[str, Any] = {"reward": args.target, "rows": args.data, "suite": args.suite, "format": form,
                                "intent": args.intent}
+    if args.target.startswith(("http://", "https://")):
+        from plaudit.auditing.text.subject import of_server
+        from plaudit.cli.models import load_remote
+
+        options["reward"] = of_server(load_remote(args.target, kind=args.kind, tokenizer=args.tokenizer), args.target,
+                                      tokenizer=args.tokenizer)
+    elif args.kind is not None or args.tokenizer is not None:
+        raise BadInput("--kind" if args.kind else "--tokenizer", expected="none beside a target that is no URL",
+                       received=args.kind or str(args.tokenizer))
     if args.target.startswith(("flaw:", "healthy:")):
         options |= _of_the_collection(args)
     return run(**options, generator=args.generator, effort=args.effort, seed=args.seed, only=args.only,

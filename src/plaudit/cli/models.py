@@ -1,16 +1,17 @@
-"""The reward model that a user names: a folder, a name on the hub, a URL, or a reward in a file."""
+"""The reward model that a user names: a folder, a name on the hub, a URL, a saved reward, or one in a file."""
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+import tyro
 
 from plaudit.core.errors import BadInput
 
-TOKEN = "PLAUDIT_TOKEN"
-"""The variable that holds the bearer token: what stands on a command line is seen by everybody on the machine."""
+ServerKind = Literal["plaudit", "openrlhf", "vllm", "rerank"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,13 @@ class ModelOptions:
     """The most tokens of a text; by default what the model was made for."""
     truncation: Literal["left", "right", "refuse"] | None = None
     """Where a longer text is cut; refuse leaves it unknown."""
-    kind: Literal["plaudit", "openrlhf", "vllm", "rerank"] = "plaudit"
-    """What a server behind a URL speaks; its bearer token comes from the variable PLAUDIT_TOKEN."""
+    kind: ServerKind | None = None
+    """What a server behind a URL speaks; by default what the path says, else plaudit. Which of a server's models stands
+    behind #; the bearer token comes from the variable PLAUDIT_TOKEN."""
+    tokenizer: Path | None = None
+    """For a server that takes whole texts: the folder of the tokenizer whose chat template makes them."""
+    trust: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Run the functions of a saved reward also where their code has changed since, or lies outside this folder."""
 
 
 def load_model(name: str, options: ModelOptions | None = None) -> Any:
@@ -40,13 +46,15 @@ def load_model(name: str, options: ModelOptions | None = None) -> Any:
     import torch
 
     from plaudit.core.reward import Reward
+    from plaudit.core.saving import is_saved_reward, load_reward
     from plaudit.core.targets import load_target, looks_like_target
 
     options = options or ModelOptions()
     if name.startswith(("http://", "https://")):
-        from plaudit.specify.text.remote import RemoteReward
-
-        return RemoteReward(name, kind=options.kind, token=os.environ.get(TOKEN))
+        return load_remote(name, kind=options.kind, tokenizer=options.tokenizer)
+    if options.kind is not None or options.tokenizer is not None:
+        raise BadInput("--kind" if options.kind else "--tokenizer", expected="none beside a model that is no URL",
+                       received=options.kind or str(options.tokenizer))
     if looks_like_target(name):
         from plaudit.specify.text.functions import text_reward
 
@@ -54,11 +62,26 @@ def load_model(name: str, options: ModelOptions | None = None) -> Any:
         if not isinstance(thing, Reward) and not callable(thing):
             raise BadInput("--model", expected="a Reward or a function", received=type(thing).__name__)
         return thing if isinstance(thing, Reward) else text_reward(thing)
+    if is_saved_reward(name):
+        return load_reward(name, trust=options.trust)
     from plaudit.learn.text.reward import TextReward
 
     dtype = None if options.dtype == "auto" else getattr(torch, options.dtype)
     return TextReward.load(name, device=options.device, dtype=dtype, batch_tokens=options.batch_tokens or "auto",
                            max_length=options.max_length, truncation=options.truncation)
+
+
+def load_remote(url: str, *, kind: ServerKind | None, tokenizer: Path | None) -> Any:
+    """The server behind a URL as a Reward, after it has answered once.
+
+    Raises:
+        BadInput: when nobody answers, or not as its kind does.
+    """
+    from plaudit.specify.text.remote import RemoteReward
+
+    remote = RemoteReward.at(url, kind=kind, tokenizer=tokenizer)
+    remote.check()
+    return remote
 
 
 def progress_bar(what: str) -> AbstractContextManager[Any]:

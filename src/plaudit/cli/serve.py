@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from plaudit.cli.models import TOKEN, ModelOptions, load_model
+from plaudit.cli.models import ModelOptions, load_model
 from plaudit.core.errors import BadInput
 
 
@@ -77,6 +77,8 @@ def _names(models: list[str]) -> list[str]:
 
 
 def _token(file: Path | None) -> str | None:
+    from plaudit.specify.text.remote import TOKEN
+
     if file is None:
         return os.environ.get(TOKEN) or None
     try:

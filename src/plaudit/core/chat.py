@@ -83,9 +83,19 @@ class ChatFormat:
 
     @staticmethod
     def load(path: str | Path, **options: Any) -> ChatFormat:
-        """The tokenizer of a checkpoint folder (or a name on the hub), without running its code."""
+        """The tokenizer of a checkpoint folder (or a name on the hub), without running its code.
+
+        Raises:
+            BadInput: where there is none, or none with a pad token.
+        """
         auto = require("transformers", extra="text").AutoTokenizer
-        return ChatFormat(auto.from_pretrained(str(path), trust_remote_code=False), **options)
+        try:
+            tokenizer = auto.from_pretrained(str(path), trust_remote_code=False)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise BadInput("tokenizer", expected="the folder of a tokenizer, or a name on the hub",
+                           received=f"{path} ({type(error).__name__}: {said})") from None
+        return ChatFormat(tokenizer, **options)
 
     def encode(self, prompt: Text, completion: Text, *, tools: Sequence[Any] | None = None) -> Encoded:
         """One completion; `tools` are described to the model by templates that can.
@@ -117,6 +127,17 @@ class ChatFormat:
         """
         asked, _ = self._parts(prompt, "")
         return self._ids(asked, "" if isinstance(asked, str) else [], opened=True, tools=tools)
+
+    def text(self, prompt: Text, completion: Text) -> str:
+        """The whole as one string: what a server that takes whole texts is asked.
+
+        Raises:
+            BadInput: for a conversation that the template refuses or where there is none.
+        """
+        asked, said = self._parts(prompt, completion)
+        if isinstance(asked, str) and isinstance(said, str):
+            return asked + said
+        return self.render([*asked, *said])  # type: ignore[list-item]
 
     def tokens(self, prompts: Sequence[Text], completions: Sequence[Text], **columns: Sequence[Any]) -> Tokens:
         """Rows of prompts and completions as `Tokens`; the column `cut` counts what was dropped of each."""

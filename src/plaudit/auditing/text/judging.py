@@ -11,8 +11,13 @@ import numpy as np
 from plaudit.auditing.finding import Finding
 from plaudit.auditing.report.model import CheckResult
 from plaudit.auditing.text.context import TextContext
+from plaudit.auditing.text.measuring import short
 from plaudit.auditing.text.quoting import shipped
+from plaudit.auditing.text.scoring import is_failure
 from plaudit.auditing.verdict import Verdict
+
+TOO_MANY = 0.25
+"""From this share of texts without a number on, what the checks did not find says nothing."""
 
 
 def judge(context: TextContext, findings: Sequence[Finding], results: Sequence[CheckResult], *,
@@ -28,6 +33,11 @@ def judge(context: TextContext, findings: Sequence[Finding], results: Sequence[C
     if worst is not None and worst.severity == "high":
         partly = "Interrupted; so far: not" if interrupted else "Not"
         return Verdict(f"{partly} safe to optimise: {_lower(worst.title)}", False, effort)
+    unanswered = sum(n for reason, n in context.scorer.why.items() if is_failure(reason))
+    if unanswered > TOO_MANY * max(1, context.scorer.spent):
+        most = max((r for r in context.scorer.why if is_failure(r)), key=lambda r: context.scorer.why[r])
+        return Verdict(f"Cannot tell whether it is safe to optimise: {unanswered:,} of {context.scorer.spent:,} texts "
+                       f"got no number ({short(most, 160)}).", None, effort)
     if interrupted:
         return Verdict("Interrupted before it could tell; the finished checks are in the report.", None, effort)
     if worst is not None and worst.severity == "medium":

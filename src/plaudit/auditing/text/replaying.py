@@ -17,6 +17,7 @@ from plaudit.core.errors import BadInput
 from plaudit.core.reward import Reward
 from plaudit.core.saving import load_reward
 from plaudit.core.targets import file_hash
+from plaudit.specify.text.remote import RemoteReward
 
 CLOSE = 1e-5
 
@@ -75,9 +76,10 @@ def _reward(source: Mapping[str, Any], *, trust: bool) -> Reward:
         return surface_of(str(source["pairs"]))
     if "url" in source:
         if not trust:
-            raise BadInput("witness", expected="your consent to ask a server", received=str(source["url"]),
+            raise BadInput("witness", expected="your consent to ask a server (with the token out of PLAUDIT_TOKEN)",
+                           received=str(source["url"]),
                            fix="pass --trust (in Python: trust=True)")
-        return recognise(str(source["url"])).reward
+        return RemoteReward.at(str(source["url"]), kind=source.get("kind"), tokenizer=source.get("tokenizer"))
     if "model" in source:
         folder = Path(str(source["model"]))
         config = folder / "config.json"

@@ -94,6 +94,16 @@ class Scorer:
         return out
 
 
+def is_failure(reason: str) -> bool:
+    """Whether an unknown is a fault, and not the reward's own "I cannot say".
+
+    Example:
+        >>> is_failure("right returned None"), is_failure("right did not answer within 10 s")
+        (False, True)
+    """
+    return "returned None" not in reason and "abstained" not in reason
+
+
 def batch_of(items: Sequence[Item], texts: Sequence[str], *, prompts: Sequence[Any] | None = None) -> Tokens:
     """Completions as a batch: every column that any item has; conversations get their answer as a message."""
     asked = [i.prompt for i in items] if prompts is None else list(prompts)

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from plaudit.auditing.text.context import Mode
 from plaudit.auditing.text.items import PROMPTS, TextData
@@ -19,6 +19,7 @@ from plaudit.core.reward import Reward
 from plaudit.core.saving import is_saved_reward, load_reward
 from plaudit.core.targets import Target, file_hash, load_target, looks_like_target
 from plaudit.specify.text.functions import PLURALS, TextFunction, text_reward
+from plaudit.specify.text.remote import RemoteReward
 
 MOST_LITERALS = 40
 
@@ -95,16 +96,15 @@ def _source(thing: Any) -> dict[str, Any]:
 
 
 def _remote(url: str) -> TextSubject:
-    from urllib.parse import urlparse
+    remote = RemoteReward.at(url)
+    remote.check()
+    return of_server(remote, url)
 
-    from plaudit.specify.text.remote import Kind, RemoteReward
 
-    path = urlparse(url).path
-    by_path = {"/get_reward": "openrlhf", "/classify": "vllm", "/pooling": "vllm", "/rerank": "rerank"}
-    kind: Any = next((k for p, k in by_path.items() if path.endswith(p)), "plaudit")
-    assert kind in get_args(Kind)
-    return TextSubject(RemoteReward(url, kind=kind), f"reward model at {url} ({kind})", url, "model",
-                       source={"url": url})
+def of_server(reward: RemoteReward, url: str, *, tokenizer: str | Path | None = None) -> TextSubject:
+    """A reward behind a URL; its token stands nowhere."""
+    return TextSubject(reward, f"reward model at {url} ({reward.kind})", url, "model",
+                       source={"url": url, "kind": reward.kind, "tokenizer": str(tokenizer) if tokenizer else None})
 
 
 def _folder(path: Path, *, trust: bool) -> TextSubject:
@@ -129,6 +129,11 @@ def check_columns(subject: TextSubject, data: TextData) -> None:
     Raises:
         BadInput: with the columns that there are.
     """
+    if isinstance(subject.reward, RemoteReward) and subject.reward.wants_texts and \
+            not all(isinstance(i.prompt, str) for i in data.items):
+        raise BadInput("data", expected=f"prompts that are texts, for a server of the kind {subject.reward.kind}",
+                       received=f"conversations in {data.name}",
+                       fix="--tokenizer DIR: its chat template makes whole texts of them; or --suite sums")
     if not isinstance(subject.reward, TextFunction):
         return
     here = {k for i in data.items for k in i.columns} | {"prompt", "completion", "prompt_text", "completion_text",

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urldefrag, urlsplit
 
 import torch
 
@@ -28,6 +29,10 @@ from plaudit.specify.text.http import Client, Failed
 
 Kind = Literal["plaudit", "openrlhf", "vllm", "rerank"]
 PATHS: Mapping[str, str] = {"plaudit": "/score", "openrlhf": "/get_reward", "vllm": "/classify", "rerank": "/rerank"}
+BY_PATH: Mapping[str, Kind] = {"/get_reward": "openrlhf", "/classify": "vllm", "/pooling": "vllm", "/rerank": "rerank"}
+"""What a server speaks whose URL ends so."""
+TOKEN = "PLAUDIT_TOKEN"
+"""The variable that holds the bearer token of commands: everybody on the machine sees what stands in a command line."""
 LONGEST = 1_000_000
 """About how many characters go into one request."""
 
@@ -98,6 +103,50 @@ class RemoteReward(Reward):
         self.cache = None if cache is None else AnswerCache(cache)
         self.name = name or model or f"{kind} at {self.client.host}:{self.client.port}"
         self.needs = Needs(time="episode")
+
+    @staticmethod
+    def at(url: str, *, kind: Kind | None = None, tokenizer: str | Path | None = None) -> RemoteReward:
+        """A server as commands name it: `http://host:8000/get_reward#model`, with the token out of PLAUDIT_TOKEN.
+
+        Args:
+            url: Its path says what it speaks, unless `kind` does; behind `#` stands which of a server's models.
+            kind: What it speaks.
+            tokenizer: A folder whose chat template makes whole texts, for servers that take such.
+
+        Raises:
+            BadInput: when the URL is none, or the folder has no tokenizer.
+
+        Example:
+            >>> RemoteReward.at("http://127.0.0.1:9/get_reward#rm").name
+            'rm'
+        """
+        plain, model = urldefrag(url)
+        path = urlsplit(plain).path.rstrip("/")
+        by_path: list[Kind] = [k for end, k in BY_PATH.items() if path.endswith(end)]
+        text = None
+        if tokenizer is not None:
+            from plaudit.core.chat import ChatFormat
+
+            text = ChatFormat.load(tokenizer, as_chat=True).text
+        return RemoteReward(plain, kind=kind or [*by_path, "plaudit"][0], model=model or None, text=text,
+                            token_env=TOKEN if os.environ.get(TOKEN) else None)
+
+    def check(self) -> None:
+        """Asks for the score of one short text, so that a server that is not there is an error before any work.
+
+        Raises:
+            BadInput: with what the server said, and what may mend it.
+        """
+        said = self.ask(["2 + 2?"], [" It is 4."])[0]
+        if said.value is None:
+            fix = next((f for word, f in _FIXES.items() if word in said.why), "")
+            raise BadInput("url", expected=f"a server that answers POST {self.path} (kind {self.kind})",
+                           received=f"{self.client.url}: {said.why}", fix=fix)
+
+    @property
+    def wants_texts(self) -> bool:
+        """Whether it cannot take a conversation: the server reads whole texts, and nothing says how to make them."""
+        return self.kind == "openrlhf" and self.text is None
 
     def evaluate(self, episodes: Episodes) -> Score:
         if not isinstance(episodes, Tokens) or not {"prompt", "completion"} <= set(episodes.columns):
@@ -207,6 +256,20 @@ class RemoteReward(Reward):
         asked = json.dumps([self.client.url, self.path, self.kind, self.model, self.per_token, prompt, completion,
                             None if self.text is None else self.text(prompt, completion)], sort_keys=True, default=str)
         return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_FIXES: Mapping[str, str] = {
+    "status 401": f"put the bearer token into the variable {TOKEN}",
+    "status 403": f"put the bearer token into the variable {TOKEN}",
+    "status 404": "the path and the kind say what a server speaks: plaudit, openrlhf (/get_reward), vllm (/classify, "
+                  "/pooling) or rerank (/rerank)",
+    "status 405": "the path and the kind say what a server speaks: plaudit, openrlhf, vllm or rerank",
+    "nonsense": "the kind says what a server speaks: plaudit, openrlhf, vllm or rerank",
+    "no JSON": "the kind says what a server speaks: plaudit, openrlhf, vllm or rerank",
+    "refused": "nobody listens there: start the server, or mend the address",
+    "gaierror": "no machine has this name",
+}
+"""What helps against a failure that has one of these words."""
 
 
 # --- answers ---------------------------------------------------------------------------------------------

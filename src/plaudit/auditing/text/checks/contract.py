@@ -10,7 +10,7 @@ from plaudit.auditing.finding import Finding, Severity, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.items import Item
 from plaudit.auditing.text.measuring import percent, short
-from plaudit.auditing.text.scoring import Numbers
+from plaudit.auditing.text.scoring import Numbers, is_failure
 from plaudit.auditing.text.witness import witness
 
 SMALL, LARGE = 0.01, 0.1
@@ -63,7 +63,7 @@ def _unknown(context: TextContext, items: list[Item], texts: list[str], paid: Nu
              before: dict[str, int]) -> list[Finding]:
     """Ordinary texts that got no answer; a plain None is an answer of its own kind."""
     reasons = {r: n - before.get(r, 0) for r, n in context.scorer.why.items() if n > before.get(r, 0)}
-    failed = {r: n for r, n in reasons.items() if _is_failure(r)}
+    failed = {r: n for r, n in reasons.items() if is_failure(r)}
     share = sum(failed.values()) / len(texts)
     if not failed:
         return []
@@ -80,10 +80,6 @@ def _unknown(context: TextContext, items: list[Item], texts: list[str], paid: Nu
                "unknown.", cost=share)]
 
 
-def _is_failure(reason: str) -> bool:
-    return "returned None" not in reason and "abstained" not in reason
-
-
 def _odd(context: TextContext) -> list[Finding]:
     write = context.format.write("\0") if context.mode == "verifier" else ""
     texts = odd_texts(write)
@@ -93,7 +89,7 @@ def _odd(context: TextContext) -> list[Finding]:
     for name, text in texts:
         before = dict(context.scorer.why)
         context.scorer.afresh([base], [text])
-        new = [r for r, n in context.scorer.why.items() if n > before.get(r, 0) and _is_failure(r)]
+        new = [r for r, n in context.scorer.why.items() if n > before.get(r, 0) and is_failure(r)]
         if new:
             failed.append((name, text, new[0]))
             late += "did not answer within" in new[0]

@@ -71,18 +71,22 @@ class Ranking:
             return Skipped("no pairs of a better and a worse answer are known")
         items = [r[0] for r in rows]
         x, y = context.scorer(items, [r[1] for r in rows]), context.scorer(items, [r[2] for r in rows])
-        won = np.where(np.isfinite(x) & np.isfinite(y), wins(np.nan_to_num(x), np.nan_to_num(y)), 0.0)
+        known = np.isfinite(x) & np.isfinite(y)  # an unknown number is no lost comparison; `contract` counts them
+        if known.sum() < min(4, len(rows)) or not known.any():
+            return Skipped(f"the scores of {percent(1 - known.mean())} of {len(rows)} comparisons are unknown")
+        rows, x, y = [rows[n] for n in np.flatnonzero(known)], x[known], y[known]
+        items = [r[0] for r in rows]
+        won = wins(x, y)
         clusters = [i.text for i in items]
         overall = clustered_mean(won, clusters, seed=context.seed)
         groups = list(dict.fromkeys(i.category or "all" for i in items))
         by = {c: clustered_mean(won[m], [clusters[n] for n in np.flatnonzero(m)], seed=context.seed)
               for c in groups if (m := np.array([(i.category or "all") == c for i in items])).any()}
-        margins = (x - y)[np.isfinite(x - y)]
+        margins = x - y
         context.memo["accuracy"] = overall
         context.memo["accuracy by category"] = by
         evidence = {"accuracy": overall, **{f"accuracy, {c}": a for c, a in by.items() if len(by) > 1},
-                    "mean margin": float(margins.mean()) if len(margins) else float("nan"),
-                    "spread of margins": float(margins.std()) if len(margins) else float("nan"),
+                    "mean margin": float(margins.mean()), "spread of margins": float(margins.std()),
                     "smallest difference in accuracy that would have been seen": smallest_seen(won, clusters)}
         many = _many(rows, x, y)
         if many is not None:
