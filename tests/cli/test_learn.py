@@ -49,3 +49,30 @@ def test_faulty_rows_stop_it_or_are_left_out_and_counted(rows, tiny_llama, tmp_p
     assert "row 12: identical" in capsys.readouterr().err
     assert main([*words, "--skip-faulty"]) == 0
     assert "left out 1 of 13 rows" in capsys.readouterr().err
+
+
+def test_labels_are_cleaned_and_the_strengths_written(rows, tiny_llama, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["learn", "text", "--model", str(tiny_llama), "--data", str(rows), "--out", str(out), "--frozen",
+             "--denoise.flip", "0.25", "--denoise.smooth", "0.1", "--cross-fit.folds", "3", "--cross-fit.members", "2"]
+    assert main(words) == 0
+    assert "the weakest first" in capsys.readouterr().out
+    lines = [json.loads(line) for line in (out / "strengths.jsonl").read_text().splitlines()]
+    assert [line["did"] for line in lines].count("flipped") == len(lines) // 4
+    assert [line["mu"] for line in lines] == sorted(line["mu"] for line in lines)
+
+
+def test_samples_of_the_policy_are_read_and_one_of_a_prompt_is_refused(rows, tiny_llama, tmp_path, capsys):
+    file = tmp_path / "samples.jsonl"
+    words = ["learn", "text", "--model", str(tiny_llama), "--data", str(rows), "--meta", str(file),
+             "--meta-step", "0.01"]
+    several = [{"prompt": "Say.", "completion": "good 1"}, {"prompt": "Say.", "completion": "bad 2"},
+               {"prompt": "x", "samples": ["a", "b"]}]
+    file.write_text("".join(json.dumps(line) + "\n" for line in several))
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    file.write_text(json.dumps({"prompt": "Say.", "samples": ["alone"]}) + "\n")
+    assert main([*words, "--out", str(tmp_path / "b")]) == 2
+    assert "at least 2 samples of a prompt" in capsys.readouterr().err
+    file.write_text(json.dumps({"text": "?"}) + "\n")
+    assert main([*words, "--out", str(tmp_path / "c")]) == 2
+    assert "rows with prompt and samples" in capsys.readouterr().err

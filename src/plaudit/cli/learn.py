@@ -18,6 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from plaudit.cli.given import json_object
 from plaudit.core.errors import BadInput
+from plaudit.learn.text.denoising import Denoise
+from plaudit.learn.text.strengths import CrossFit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +42,24 @@ class LearnArgs:
     loss: str = "bradley-terry"
     """A loss (bradley-terry, margin, scaled, smooth, ties, flip, adaptive-margin, denoised, regression, ...), a sum
     such as 'scaled + 0.1 * contrastive', stages such as 'regression > scaled', two-stage, or gaussian."""
+    denoise: Denoise = Denoise()
+    """What is done with pairs by their strength before training; by default nothing."""
+    cross_fit: CrossFit = CrossFit()
+    """How strengths are measured."""
+    meta: Path | None = None
+    """Samples of the present policy for MetaRM: JSONL with prompt and samples (a list), or prompt and completion."""
+    meta_step: float = 1e-5
+    """How far MetaRM moves before each step."""
+    meta_batch: int = 4
+    """Prompts that it draws for each step."""
     format: Literal["auto", "trl", "rewardbench", "rewardbench2", "ultrafeedback", "helpsteer2", "plaudit"] = "auto"
     """The form of the data."""
     lora: tyro.conf.FlagCreatePairsOff[bool] = False
     """Train adapters (merged when saving) and the head in place of all weights."""
     rank: int = 16
     """The rank of the adapters."""
+    dropout: float | None = None
+    """Dropout of the backbone (with --lora that of the adapters); none by default."""
     frozen: tyro.conf.FlagCreatePairsOff[bool] = False
     """Train the head alone, on states that are computed once."""
     ensemble: int = 1
@@ -89,7 +103,8 @@ class LearnArgs:
 
 
 _PASSED = ("loss", "frozen", "ensemble", "validation", "epochs", "lr", "batch", "accumulate", "max_length",
-           "truncation", "expo", "patience", "evaluations", "seed", "bf16", "gradient_checkpointing", "report_to")
+           "truncation", "expo", "meta_step", "meta_batch", "dropout", "cross_fit", "patience", "evaluations",
+           "seed", "bf16", "gradient_checkpointing", "report_to")
 
 
 def learn(args: LearnArgs) -> int:
@@ -100,7 +115,7 @@ def learn(args: LearnArgs) -> int:
     import torch
 
     from plaudit.feedback.text.formats import read_pairs
-    from plaudit.learn.text.training import fit_text, options_of
+    from plaudit.learn.text.training import STRENGTHS, fit_text, options_of
 
     model = _model(args.model)
     options_of(model=model, **options)  # what is wrong with them is said before any file is read
@@ -112,6 +127,8 @@ def learn(args: LearnArgs) -> int:
     with _Bar() as bar:
         fitted = fit_text(records, model=model, out=args.out, progress=bar, **options)
     print(f"fitted {args.loss} on {fitted.meta['training']['records']} records; saved in {args.out}")
+    if (args.out / STRENGTHS).is_file():
+        print(f"the strength of each pair, the weakest first: {args.out / STRENGTHS}")
     for line in _measures(fitted.meta):
         print(line)
     return 0
@@ -120,6 +137,8 @@ def learn(args: LearnArgs) -> int:
 def _options(args: LearnArgs) -> dict[str, Any]:
     out: dict[str, Any] = {name: getattr(args, name) for name in _PASSED}
     out["arguments"] = json_object("--arguments", args.arguments)
+    out["denoise"] = None if args.denoise.idle else args.denoise
+    out["meta"] = None if args.meta is None else _samples(args.meta)
     out["weights"] = None if args.weights is None else json_object("--weights", args.weights)
     if args.threads < 1:
         raise BadInput("--threads", expected="at least 1", received=args.threads)
@@ -128,7 +147,7 @@ def _options(args: LearnArgs) -> dict[str, Any]:
 
         if args.rank < 1:
             raise BadInput("--rank", expected="at least 1", received=args.rank)
-        out["lora"] = Lora(rank=args.rank, alpha=2 * args.rank)
+        out["lora"] = Lora(rank=args.rank, alpha=2 * args.rank, dropout=args.dropout or 0.0)
     return out
 
 
@@ -141,6 +160,20 @@ def _model(name: str) -> str | Path:
         return smollm2()
     check_folder(name)
     return name
+
+
+def _samples(path: Path) -> list[tuple[Any, list[Any]]]:
+    """(prompt, samples) of each prompt of a file."""
+    from plaudit.feedback.text.sources import rows_of
+
+    found: dict[str, tuple[Any, list[Any]]] = {}
+    for row, (_, line) in enumerate(rows_of(path)):
+        if "prompt" not in line or not ("samples" in line or "completion" in line):
+            raise BadInput("--meta", expected="rows with prompt and samples, or prompt and completion",
+                           received=f"row {row} with {', '.join(line)}")
+        more = line["samples"] if "samples" in line else [line["completion"]]
+        found.setdefault(json.dumps(line["prompt"]), (line["prompt"], []))[1].extend(more)
+    return list(found.values())
 
 
 def _without_faulty(records: list[Any]) -> list[Any]:

@@ -151,7 +151,7 @@ def test_gaussian_members_copy_the_first_stage_and_are_calibrated(tiny_llama, tm
 
 
 def test_flipped_labels_are_found_by_models_that_did_not_see_them(tiny_llama, tmp_path):
-    from plaudit.learn.text.procedures import cross_fit
+    from plaudit.learn.text.strengths import cross_fit
 
     records = planted(160, seed=7, noise=0.2)
     truth = torch.tensor([("good" in r.options[0]) == (r.label == 1.0) for r in records])
@@ -159,7 +159,7 @@ def test_flipped_labels_are_found_by_models_that_did_not_see_them(tiny_llama, tm
     direction = torch.randn(8, generator=g)
     states = [torch.stack([torch.randn(8, generator=g) * 0.5 + direction * ("good" in o) for o in r.options])
               for r in records]
-    mu, _ = cross_fit(states, records, [r.context for r in records], seed=1)
+    mu = cross_fit(states, records, [r.context for r in records], seed=1).mu
     right, wrong = mu[truth], mu[~truth]
     assert float((right[:, None] > wrong[None]).float().mean()) > 0.9  # the area under the ROC curve
 

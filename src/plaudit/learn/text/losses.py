@@ -12,7 +12,7 @@ import math
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, log_softmax, normalize
+from torch.nn.functional import log_softmax, normalize
 
 from plaudit.core.errors import BadInput
 from plaudit.learn.losses import pair_loss
@@ -141,8 +141,9 @@ def gaussian_square(mean: Float[Tensor, "..."], std: Float[Tensor, "..."],
 # --- contrast between representations -----------------------------------------------------------------
 
 
-def simcse(h_ND: Float[Tensor, "N D"], again_ND: Float[Tensor, "N D"], *, tau: float = 0.05) -> Float[Tensor, "N"]:
-    """L_i = -log( exp(cos(h_i, h_i+) / tau) / sum_j exp(cos(h_i, h_j+) / tau) ).
+def simcse(h_ND: Float[Tensor, "*P N D"], again_ND: Float[Tensor, "*P N D"], *,
+           tau: float = 0.05) -> Float[Tensor, "*P N"]:
+    """L_i = -log( exp(cos(h_i, h_i+) / tau) / sum_j exp(cos(h_i, h_j+) / tau) ), in each batch of leading axes.
 
     Args:
         h_ND: Representations of one dropout pass.
@@ -157,12 +158,12 @@ def simcse(h_ND: Float[Tensor, "N D"], again_ND: Float[Tensor, "N D"], *, tau: f
         tensor([0.3133, 0.3133])
     """
     _temperature(tau)
-    similar_NN = cosine_similarity(h_ND[:, None], again_ND[None], dim=-1) / tau
-    return -log_softmax(similar_NN, -1).diagonal()
+    similar_NN = normalize(h_ND, dim=-1) @ normalize(again_ND, dim=-1).transpose(-1, -2) / tau
+    return -log_softmax(similar_NN, -1).diagonal(dim1=-2, dim2=-1)
 
 
-def swav(h_ND: Float[Tensor, "N D"], again_ND: Float[Tensor, "N D"], prototype_CD: Float[Tensor, "C D"], *,
-         tau: float = 0.1, epsilon: float = 0.05, rounds: int = 3) -> Float[Tensor, "N"]:
+def swav(h_ND: Float[Tensor, "*P N D"], again_ND: Float[Tensor, "*P N D"], prototype_CD: Float[Tensor, "*P C D"], *,
+         tau: float = 0.1, epsilon: float = 0.05, rounds: int = 3) -> Float[Tensor, "*P N"]:
     """L = H(q+, p) / 2 + H(q, p+) / 2: each pass predicts the prototypes that the other is assigned to.
 
     p = softmax(prototype . h / tau); q comes from `assignments` and has no gradient.
@@ -171,13 +172,14 @@ def swav(h_ND: Float[Tensor, "N D"], again_ND: Float[Tensor, "N D"], prototype_C
         Caron et al. (2020), SwAV, eq. 2; Secrets of RLHF II, section 3.1.
     """
     _temperature(tau)
-    one, two = (normalize(h, dim=-1) @ normalize(prototype_CD, dim=-1).T for h in (h_ND, again_ND))
+    toward = normalize(prototype_CD, dim=-1).transpose(-1, -2)
+    one, two = (normalize(h, dim=-1) @ toward for h in (h_ND, again_ND))
     q_one, q_two = (assignments(x.detach(), epsilon=epsilon, rounds=rounds) for x in (one, two))
     return -((q_two * log_softmax(one / tau, -1)).sum(-1) + (q_one * log_softmax(two / tau, -1)).sum(-1)) / 2
 
 
-def assignments(similar_NC: Float[Tensor, "N C"], *, epsilon: float = 0.05,
-                rounds: int = 3) -> Float[Tensor, "N C"]:
+def assignments(similar_NC: Float[Tensor, "*P N C"], *, epsilon: float = 0.05,
+                rounds: int = 3) -> Float[Tensor, "*P N C"]:
     """Soft assignments that use all prototypes equally: Sinkhorn and Knopp's iterations.
 
     Example:
@@ -187,11 +189,11 @@ def assignments(similar_NC: Float[Tensor, "N C"], *, epsilon: float = 0.05,
         >>> bool(q[1, 1] > q[1, 0])  # both are nearer to the first, but one of them has to take the second
         True
     """
-    q = ((similar_NC - similar_NC.max()) / epsilon).exp() + 1e-12
+    q = ((similar_NC - similar_NC.amax((-2, -1), keepdim=True)) / epsilon).exp() + 1e-12
     for _ in range(rounds):
-        q = q / q.sum(0, keepdim=True) / q.shape[1]
-        q = q / q.sum(1, keepdim=True) / q.shape[0]
-    return q * q.shape[0]
+        q = q / q.sum(-2, keepdim=True) / q.shape[-1]
+        q = q / q.sum(-1, keepdim=True) / q.shape[-2]
+    return q * q.shape[-2]
 
 
 def _temperature(tau: float) -> None:

@@ -49,11 +49,12 @@ class RewardModel(nn.Module):
         head: The head.
         prototypes: How many prototypes contrast by assignments learns; 0 for none.
         seed: Where the prototypes come from.
+        twice: Whether training reads each batch a second time, with other dropout, for contrast.
     """
 
-    def __init__(self, backbone: Any, head: Head, *, prototypes: int = 0, seed: int = 0) -> None:
+    def __init__(self, backbone: Any, head: Head, *, prototypes: int = 0, seed: int = 0, twice: bool = False) -> None:
         super().__init__()
-        self.backbone, self.head = backbone, head
+        self.backbone, self.head, self.twice = backbone, head, twice
         self.prototype_ZD: nn.Parameter | None = None
         if prototypes:
             drawn = torch.randn(prototypes, head.layer.in_features, generator=Seeds(seed).child("prototypes").torch())
@@ -65,8 +66,9 @@ class RewardModel(nn.Module):
         states = batch.states_MD if isinstance(batch, Cached) else hidden(self.backbone, batch)
         raw = self.head(states.to(self.head.layer.weight.dtype)).float()
         std = self.head.std(raw)
+        again = hidden(self.backbone, batch) if self.twice and self.training and not isinstance(batch, Cached) else None
         return Outputs(self.head.members(raw)[slot], raw[slot], states[slot], None if std is None else std[slot],
-                       self.prototype_ZD)
+                       None if again is None else again[slot], self.prototype_ZD)
 
     @torch.no_grad()
     def say(self, collated: Collated) -> Outputs:
@@ -126,7 +128,7 @@ def _check_causal(backbone: Any, model: str | Path) -> None:
 
 
 def make(model: str | Path, spec: HeadSpec, *, seed: int, lora: Lora | None = None, prototypes: bool = False,
-         dropout: float | None = None) -> RewardModel:
+         dropout: float | None = None, twice: bool = False) -> RewardModel:
     """A reward model to train.
 
     A folder that plaudit saved keeps its head where it has the same outputs; a classifier of another tool keeps its
@@ -152,7 +154,8 @@ def make(model: str | Path, spec: HeadSpec, *, seed: int, lora: Lora | None = No
         targets = sorted({name.split(".")[-1] for name, m in backbone.named_modules() if isinstance(m, nn.Linear)})
         backbone = peft.get_peft_model(backbone, peft.LoraConfig(
             r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets))
-    return RewardModel(backbone, head, prototypes=PROTOTYPES if prototypes else 0, seed=seed)
+    twice = twice and any(isinstance(m, nn.Dropout) and m.p > 0 for m in backbone.modules())
+    return RewardModel(backbone, head, prototypes=PROTOTYPES if prototypes else 0, seed=seed, twice=twice)
 
 
 def merged(model: RewardModel) -> Any:

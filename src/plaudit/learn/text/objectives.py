@@ -32,6 +32,7 @@ class Outputs:
         reward_NOH: The reward of each option by each member; anything where there is no option.
         raw_NOC: The outputs of the head.
         hidden_NOD: The states that the head read.
+        again_NOD: Those of a second pass with other dropout, where the backbone has any and contrast is asked for.
         std_NOH: The deviations of Gaussian heads.
         prototype_ZD: What contrast by assignments compares with.
     """
@@ -40,6 +41,7 @@ class Outputs:
     raw_NOC: Float[Tensor, "N O C"]
     hidden_NOD: Float[Tensor, "N O D"]
     std_NOH: Float[Tensor, "N O H"] | None = None
+    again_NOD: Float[Tensor, "N O D"] | None = None
     prototype_ZD: Float[Tensor, "Z D"] | None = None
 
 
@@ -55,7 +57,7 @@ class Objective:
     parts: Callable[[Outputs, Evidence], Parts]
     """Totals and counts."""
     needs: tuple[str, ...] = ("pairs",)
-    """pairs, ratings, strength, mu (cross-fitted strength), target (rewards to copy), prototypes."""
+    """pairs, ratings, strength, mu (cross-fitted strength), target (rewards to copy), prototypes, passes (two)."""
     about: str = ""
     """A line of help."""
 
@@ -231,20 +233,24 @@ def _center(outputs: Outputs, said: Evidence) -> Parts:
 def contrastive(kind: str, *, between: str) -> Callable[[Outputs, Evidence], Parts]:
     """Contrast of representations: of single texts, or of the differences between better and worse ones.
 
-    The two passes differ by dropout on the states, as most language models have none of their own: a second pass
-    through the model would give the same states at twice the cost (a named deviation from the paper).
+    The two passes are two passes through the model where something in it drops out (`Lora(dropout=0.1)`, or
+    `dropout=0.1` for models with such layers). Most language models have none: then the two differ by dropout on the
+    states, for a second pass would give the same ones at twice the cost (a named deviation from the paper).
     """
 
     def parts(outputs: Outputs, said: Evidence) -> Parts:
         if between == "pairs":
             n, i, j = torch.nonzero(said.known_NOO, as_tuple=True)
             sign = torch.where(said.label_NOO[n, i, j] >= 0.5, 1.0, -1.0)[:, None]
-            h = (outputs.hidden_NOD[n, i] - outputs.hidden_NOD[n, j]) * sign
+            read = lambda states: (states[n, i] - states[n, j]) * sign  # noqa: E731
         else:
             n, i = torch.nonzero(said.present_NO, as_tuple=True)
-            h = outputs.hidden_NOD[n, i]
-        h = h.float()
-        one, two = (torch.nn.functional.dropout(h, DROPOUT) for _ in range(2))
+            read = lambda states: states[n, i]  # noqa: E731
+        one = read(outputs.hidden_NOD).float()
+        if outputs.again_NOD is not None:
+            two = read(outputs.again_NOD).float()
+        else:
+            one, two = (torch.nn.functional.dropout(one, DROPOUT) for _ in range(2))
         if kind == "simcse":
             value = losses.simcse(one, two)
         else:
@@ -272,11 +278,13 @@ register("regression", _regression, needs=("ratings",), about="squared error of 
 register("gaussian-nll", gaussian("nll"), needs=("target",), about="Gaussian members copy a reward")
 register("gaussian-square", gaussian("square"), needs=("target",), about="the same by the paper's squared error")
 register("center", _center, about="(sum of a record's rewards)^2, to be added with a small weight")
-register("contrastive", contrastive("simcse", between="texts"), about="SimCSE on texts, to be added")
-register("contrastive-diff", contrastive("simcse", between="pairs"), about="SimCSE on differences, to be added")
-register("contrastive-swav", contrastive("swav", between="texts"), needs=("pairs", "prototypes"),
+register("contrastive", contrastive("simcse", between="texts"), needs=("pairs", "passes"),
+         about="SimCSE on texts, to be added")
+register("contrastive-diff", contrastive("simcse", between="pairs"), needs=("pairs", "passes"),
+         about="SimCSE on differences, to be added")
+register("contrastive-swav", contrastive("swav", between="texts"), needs=("pairs", "passes", "prototypes"),
          about="SwAV on texts, to be added")
-register("contrastive-swav-diff", contrastive("swav", between="pairs"), needs=("pairs", "prototypes"),
+register("contrastive-swav-diff", contrastive("swav", between="pairs"), needs=("pairs", "passes", "prototypes"),
          about="SwAV on differences, to be added")
 
 

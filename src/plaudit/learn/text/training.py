@@ -19,6 +19,7 @@ from plaudit.feedback.records import Preference
 from plaudit.feedback.text.checks import check_pairs, raise_faults
 from plaudit.feedback.text.splitting import split_by_prompt
 from plaudit.learn.text import modelling, procedures, saving
+from plaudit.learn.text.denoising import Denoise, denoise, write_strengths
 from plaudit.learn.text.evidence import attribute_names, pairs
 from plaudit.learn.text.examples import Collated, Example, collate, data_hash, tokenised, with_bootstrap
 from plaudit.learn.text.forward import Encoder, prepare
@@ -27,12 +28,14 @@ from plaudit.learn.text.loading import check_folder
 from plaudit.learn.text.metrics import HeldOut, held_out
 from plaudit.learn.text.modelling import Lora, RewardModel
 from plaudit.learn.text.objectives import Sum, stages
+from plaudit.learn.text.strengths import CrossFit, cross_fit
 from plaudit.learn.text.trainer import Loop, LoopOptions, Meta, Progress, isolated_randomness
 
 if TYPE_CHECKING:
     from plaudit.learn.text.reward import TextReward
 
 CHECKPOINTS = "checkpoints"
+STRENGTHS = "strengths.jsonl"
 ALIASES = {"two-stage": "regression > scaled", "gaussian": "bradley-terry > gaussian-nll"}
 _RATES = {"full": 1e-5, "lora": 2e-4, "frozen": 1e-3}
 _OVERALL = ("helpfulness", "overall", "overall_score", "score")
@@ -89,12 +92,16 @@ class FitText:
     """Dropout of the backbone; none by default."""
     expo: bool = False
     """After the last stage go on beyond it, as far as the held-out records like it (weight extrapolation)."""
-    denoise: procedures.Denoise | None = None
-    """Clean the labels first by cross-fitted strength."""
+    denoise: Denoise | None = None
+    """Clean the labels first by cross-fitted strength; `strengths.jsonl` in the folder says what was done."""
+    cross_fit: CrossFit = CrossFit()
+    """How strengths are measured."""
     meta: Sequence[tuple[Any, Sequence[Any]]] | None = None
     """(prompt, samples) of the present policy: MetaRM."""
     meta_step: float = 1e-5
-    """How far MetaRM moves before each step."""
+    """eta: how far MetaRM moves before each step."""
+    meta_batch: int = 4
+    """Prompts that it draws for each step."""
     loop: LoopOptions = LoopOptions()
     """Epochs, learning rate, batch and the rest."""
 
@@ -187,7 +194,8 @@ def _said(how: FitText) -> dict[str, Any]:
     kept = {k: v for k, v in vars(how).items() if k not in ("loop", "meta", "model")}
     kept |= {k: v for k, v in vars(how.loop).items() if k not in ("report_to", "arguments")}
     kept["arguments"] = {k: str(v) for k, v in how.loop.arguments.items()}
-    kept["lora"], kept["denoise"] = (None if x is None else dict(vars(x)) for x in (how.lora, how.denoise))
+    for name in ("lora", "denoise", "cross_fit"):
+        kept[name] = None if kept[name] is None else dict(vars(kept[name]))
     kept["meta"] = None if how.meta is None else len(how.meta)
     return json.loads(json.dumps(kept, default=str))
 
@@ -267,7 +275,8 @@ class _Fit:
         self.attributes = attribute_names([r for _, r in self.train]) if self._needs("ratings") else ()
         spec = self._spec(self.how.ensemble if len(self.plan) == 1 or not self._needs("target") else 1)
         model = modelling.make(self.how.model, spec, seed=self._seed("head"), lora=self.how.lora,
-                               prototypes=self._needs("prototypes"), dropout=self.how.dropout)
+                               prototypes=self._needs("prototypes"), dropout=self.how.dropout,
+                               twice=self._needs("passes"))
         encoder = self._placed(model)
         train, held = self._examples(model, encoder)
         history: list[dict[str, Any]] = []
@@ -338,16 +347,20 @@ class _Fit:
     def _strengths(self, states: Sequence[Example], train: list[Example]) -> list[Example]:
         """Labels cleaned, or mu put beside them."""
         labelled = [e for e in states if len(e.ids) == 2 and e.record.label is not None and e.states is not None]
-        mu, _ = procedures.cross_fit([e.states for e in labelled if e.states is not None],
-                                     [e.record for e in labelled], [e.family for e in labelled],
-                                     seed=self.how.loop.seed)
+        rows, records = [e.row for e in labelled], [e.record for e in labelled]
+        found = cross_fit([e.states for e in labelled if e.states is not None], records,
+                          [e.family for e in labelled], seed=self.how.loop.seed, how=self.how.cross_fit)
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_strengths(self.out / STRENGTHS, rows, records, found, self.how.denoise)
         if self.how.denoise is None:
-            found = {e.row: float(m) for e, m in zip(labelled, mu, strict=True)}
-            return [replace(e, mu=found.get(e.row, float("nan"))) for e in train]
-        marked = [replace(e.record, provenance={**e.record.provenance, "plaudit_row": e.row}) for e in labelled]
-        cleaned = {r.provenance["plaudit_row"]: r for r in procedures.denoise(marked, mu, self.how.denoise)}
-        dropped = {e.row for e in labelled} - set(cleaned)
-        return [replace(e, record=cleaned.get(e.row, e.record)) for e in train if e.row not in dropped]
+            mu = dict(zip(rows, found.mu.tolist(), strict=True))
+            return [replace(e, mu=mu.get(e.row, float("nan"))) for e in train]
+        marked = [replace(r, provenance={**r.provenance, "plaudit_row": row})
+                  for row, r in zip(rows, records, strict=True)]
+        known = set(rows)
+        cleaned = {r.provenance["plaudit_row"]: r for r in denoise(marked, found, self.how.denoise)}
+        return [replace(e, record=cleaned.get(e.row, e.record)) for e in train
+                if e.row in cleaned or e.row not in known]
 
     def _cached(self, model: RewardModel, encoder: Encoder, examples: Sequence[Example]) -> list[Example]:
         """With the states that the backbone gives now."""
@@ -420,7 +433,7 @@ class _Fit:
             record = Preference(options=tuple(samples), correct=(False,) * len(samples), context=prompt)
             boot = (1.0,) * self.how.ensemble if self.how.ensemble > 1 else ()
             groups.append(Example(row, record, ids, ("meta", row), boot=boot))
-        return Meta(groups, step_size=self.how.meta_step)
+        return Meta(groups, step_size=self.how.meta_step, batch=self.how.meta_batch)
 
     def _measure(self, model: RewardModel, encoder: Encoder, held: Sequence[Example]) -> HeldOut:
         model.eval()
