@@ -15,6 +15,11 @@ from plaudit.core.lazy import attribute_of
 
 if TYPE_CHECKING:
     from plaudit.optimize.bandits.ar2 import AR2 as AR2
+    from plaudit.optimize.bandits.causal import CSLUCB as CSLUCB
+    from plaudit.optimize.bandits.causal import CSLOptions as CSLOptions
+    from plaudit.optimize.bandits.causal_baselines import GolemGreedy as GolemGreedy
+    from plaudit.optimize.bandits.causal_baselines import LinSEMThompson as LinSEMThompson
+    from plaudit.optimize.bandits.causal_baselines import RecentUCB as RecentUCB
     from plaudit.optimize.bandits.dynamical import DynLinBounds as DynLinBounds
     from plaudit.optimize.bandits.dynamical import DynLinUCB as DynLinUCB
     from plaudit.optimize.bandits.dynamical import epoch_ends as epoch_ends
@@ -43,10 +48,12 @@ if TYPE_CHECKING:
     from plaudit.optimize.bandits.ucb import SlidingUCB as SlidingUCB
 
 _HOME = {"AR2": "ar2", "BanditHistory": "history", "BatchExp3": "exp3", "BetaThompson": "thompson",
-         "BlockUCB": "switching_learning",
+         "BlockUCB": "switching_learning", "CSLOptions": "causal", "CSLUCB": "causal",
          "DLinUCB": "linear", "DynLinBounds": "dynamical", "DynLinUCB": "dynamical", "Exp3": "exp3",
-         "FixedArm": "policies", "GaussianThompson": "thompson", "LinUCB": "linear", "LinearThompson": "linear",
-         "Policy": "policies", "RandomArm": "policies", "RegretMeter": "regret", "SingleCycle": "switching",
+         "FixedArm": "policies", "GaussianThompson": "thompson", "GolemGreedy": "causal_baselines",
+         "LinSEMThompson": "causal_baselines", "LinUCB": "linear", "LinearThompson": "linear",
+         "Policy": "policies", "RandomArm": "policies", "RecentUCB": "causal_baselines",
+         "RegretMeter": "regret", "SingleCycle": "switching",
          "SlidingUCB": "ucb",
          "SwitchingCommit": "switching_learning", "SwitchingGreedy": "switching",
          "SwitchingOptimist": "switching_learning", "SwitchingPlan": "switching", "UCB1": "ucb",

@@ -161,4 +161,5 @@ def _repaid(kept: _Kept, reward: Reward, pull: Pull, t: int, arm_R: Ints, playin
     if kept.trained_RT is None:
         kept.trained_RT = np.full((kept.runs, kept.rounds), np.nan)
     kept.trained_RT[:, t] = np.where(known_R & playing_R, value_R, np.nan)
-    return Pull(reward_R=value_R, known_R=known_R, mean_R=pull.mean_R, best_R=pull.best_R, info=pull.info)
+    return Pull(reward_R=value_R, known_R=known_R, mean_R=pull.mean_R, best_R=pull.best_R, info=pull.info,
+                seen_RM=pull.seen_RM)

@@ -12,6 +12,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plaudit.tasks.bandits.causal import LinearSEM as LinearSEM
+    from plaudit.tasks.bandits.causal import random_sem as random_sem
+    from plaudit.tasks.bandits.causal import with_change as with_change
     from plaudit.tasks.bandits.delayed import Aggregated as Aggregated
     from plaudit.tasks.bandits.delayed import Delayed as Delayed
     from plaudit.tasks.bandits.dynamical import DynamicalLinear as DynamicalLinear
@@ -34,10 +37,10 @@ if TYPE_CHECKING:
 
 _HOME = {"Aggregated": "delayed", "Bandit": "protocol", "Bernoulli": "stochastic", "Changing": "stochastic",
          "Contextual": "linear", "Delayed": "delayed", "DynamicalLinear": "dynamical", "Gaussian": "stochastic",
-         "Heard": "protocol", "LastSwitch": "switching", "Linear": "linear",
+         "Heard": "protocol", "LastSwitch": "switching", "Linear": "linear", "LinearSEM": "causal",
          "Log": "logs", "Pull": "protocol", "Replay": "replay",
          "advertising": "dynamical", "compare": "offpolicy", "effective_rows": "offpolicy", "evaluate": "offpolicy",
-         "synthetic": "dynamical"}
+         "random_sem": "causal", "synthetic": "dynamical", "with_change": "causal"}
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -125,7 +125,7 @@ class Aggregated(_Around):
 def _part(heard: Heard, use_N: np.ndarray) -> Heard:
     x = None if heard.x_ND is None else heard.x_ND[use_N]
     return Heard(row_N=heard.row_N[use_N], arm_N=heard.arm_N[use_N], reward_N=heard.reward_N[use_N],
-                 round_N=heard.round_N[use_N], x_ND=x)
+                 round_N=heard.round_N[use_N], x_ND=x, seen_NM=None if heard.seen_NM is None else heard.seen_NM[use_N])
 
 
 def _joined(parts: Sequence[Heard]) -> Heard:
@@ -133,4 +133,5 @@ def _joined(parts: Sequence[Heard]) -> Heard:
         return np.concatenate([getattr(p, name) for p in parts])
 
     return Heard(row_N=one("row_N"), arm_N=one("arm_N"), reward_N=one("reward_N"), round_N=one("round_N"),
-                 x_ND=None if parts[0].x_ND is None else one("x_ND"))
+                 x_ND=None if parts[0].x_ND is None else one("x_ND"),
+                 seen_NM=None if parts[0].seen_NM is None else one("seen_NM"))

@@ -39,6 +39,8 @@ class Heard:
     """The round in which that arm was pulled, counted from 0."""
     x_ND: Array | None = None
     """The features that the arm had then, where they change; None where `arms_KD` has them."""
+    seen_NM: Array | None = None
+    """What else was observed in that round, M numbers, such as all nodes of a causal system."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,8 @@ class Pull:
     """What the learner hears in this round; None: the known rewards of this round."""
     info: Mapping[str, Array] = field(default_factory=dict)
     """Further numbers [R] by name, which become `info` of the episodes."""
+    seen_RM: Array | None = None
+    """What else the learner observes, M numbers, such as all nodes of a causal system."""
 
     def told(self, arm_R: Ints, round: int, x_RD: Array | None = None) -> Heard:
         """What the learner hears, written out."""
@@ -64,7 +68,8 @@ class Pull:
             return self.heard
         rows = np.flatnonzero(self.known_R & ~np.isnan(self.reward_R))
         return Heard(row_N=rows, arm_N=arm_R[rows], reward_N=self.reward_R[rows],
-                     round_N=np.full(len(rows), round), x_ND=None if x_RD is None else x_RD[rows])
+                     round_N=np.full(len(rows), round), x_ND=None if x_RD is None else x_RD[rows],
+                     seen_NM=None if self.seen_RM is None else self.seen_RM[rows])
 
 
 class Bandit(ABC):
