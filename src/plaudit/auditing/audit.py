@@ -7,15 +7,15 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from plaudit.auditing.asking import Asking, Event, Listener, with_source
 from plaudit.auditing.check import Check, checks
 from plaudit.auditing.checks.terms import random_score
 from plaudit.auditing.context import AuditContext
 from plaudit.auditing.effort import affordable, budget_of, effort_kind, effort_of
-from plaudit.auditing.finding import Finding, Skipped, rank
+from plaudit.auditing.finding import Finding, rank
 from plaudit.auditing.given import load_given
 from plaudit.auditing.intent import Intent, check_intent, find_intent, parse_intent
 from plaudit.auditing.record.quoting import on_by_default, shipped
@@ -30,7 +30,7 @@ from plaudit.core.devices import check_device
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.functions import EnvReward, FunctionReward
-from plaudit.core.reward import Reward, describe_failure
+from plaudit.core.reward import Reward
 from plaudit.core.saving import is_saved_reward, load_reward
 from plaudit.core.targets import load_target
 from plaudit.optimize.behaviours import Budget, Found
@@ -45,26 +45,6 @@ SEARCHING = frozenset({"contract", "scale", "incentives", "exploit", "fragility"
 GLANCE = 50
 """So many random steps show what an environment reports in `info`."""
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that happened while an audit ran; the command line turns these into lines and bars."""
-
-    kind: Literal["recognised", "note", "started", "progress", "checked", "repaired", "judging"]
-    """`recognised`: what it is, and which searches and checks will run; `note`: something to know; `judging`: all
-    checks are done, only the report is missing."""
-    check: str = ""
-    checks: Sequence[str] = ()
-    done: float = 0.0
-    text: str = ""
-    result: CheckResult | None = None
-    findings: Sequence[Finding] = ()
-    so_far: Callable[[], AuditReport] | None = None
-    """Makes the report of what is known now, for a listener that has to end the audit."""
-
-
-Listener = Callable[[Event], None]
 
 
 def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Environment | None = None,
@@ -194,16 +174,15 @@ def _searches(wanted: Sequence[Check]) -> tuple[str, ...]:
     return SEARCHES if any(check.name in SEARCHING for check in wanted) else ()
 
 
-class _Run:
+class _Run(Asking):
     """The checks of one audit, in order, with what they found."""
 
     def __init__(self, context: AuditContext, subject: Subject, tell: Listener, config: Mapping[str, Any],
                  began: float, *, repair: bool) -> None:
-        self.context, self.subject, self.tell, self.config, self.began = context, subject, tell, config, began
+        super().__init__(context, tell)
+        self.context, self.subject, self.config, self.began = context, subject, config, began
         self.repair = repair
         self.wanted: Sequence[Check] = ()
-        self.findings: list[Finding] = []
-        self.results: list[CheckResult] = []
 
     def all_of(self, wanted: Sequence[Check]) -> bool:
         """Runs the checks, then the repair of the worst finding; returns whether it was interrupted."""
@@ -211,7 +190,7 @@ class _Run:
         try:
             self._search()
             for check in wanted:
-                self._one(check)
+                self.ask(check)
             if self.repair:
                 self._repair()
         except KeyboardInterrupt:
@@ -226,8 +205,7 @@ class _Run:
 
     def _timed(self, name: str, go: Callable[[], Found | None]) -> None:
         began = time.perf_counter()
-        self.context.progress = lambda done, text: self.tell(Event(kind="progress", check=name, done=done, text=text))
-        self.tell(Event(kind="started", check=name, text="", so_far=lambda: self.report(interrupted=True)))
+        self.begin(name, "")
         try:
             found = go()
         except PlauditError as error:  # each check that needs it will say that it could not look
@@ -239,39 +217,11 @@ class _Run:
         self.tell(Event(kind="checked", check=name,
                         result=CheckResult(name, status, text, time.perf_counter() - began)))
 
-    def _one(self, check: Check) -> None:
-        began = time.perf_counter()
-        self.context.progress = lambda done, text: self.tell(
-            Event(kind="progress", check=check.name, done=done, text=text))
-        self.tell(Event(kind="started", check=check.name, text=check.question,
-                        so_far=lambda: self.report(interrupted=True)))
-        found: Sequence[Finding] = ()
-        try:
-            out = check.run(self.context)
-        except Exception as error:  # one check that fails must not lose what the others found
-            log.exception("check %s failed", check.name)
-            status, why = "skipped", describe_failure(f"the check {check.name}", error)
-        else:
-            if isinstance(out, Skipped):
-                status, why = "skipped", out.why
-            else:
-                found = rank([self._sourced(f) for f in out])
-                status = "finding" if found else "pass"
-                why = found[0].title if found else check.question
-        self.findings += found
-        result = CheckResult(check.name, status, why, time.perf_counter() - began)
-        self.results.append(result)
-        self.tell(Event(kind="checked", check=check.name, result=result, findings=found))
-
-    def _sourced(self, finding: Finding) -> Finding:
+    def sourced(self, finding: Finding) -> Finding:
         """Writes into a finding what its check is worth, and into its witness where the reward comes from."""
         times = effort_of(self.context.task, self.context.reward.needs, self.context.budget.steps)
-        rates = shipped().of_check(finding.check, effort=times)
-        finding = replace(finding, rates={k: rates[k] for k in ("detection", "false_alarm")})
-        if not isinstance(finding.witness, Witness):
-            return finding
-        return replace(finding, witness=replace(finding.witness, reward=dict(self.subject.source),
-                                                task=dict(self.subject.task_spec), check=finding.check))
+        return with_source(finding, rates=shipped().of_check(finding.check, effort=times), witness=Witness,
+                           subject=self.subject)
 
     def _repair(self) -> None:
         """Promise 4: a suggested change is applied and audited again."""
@@ -299,9 +249,8 @@ class _Run:
 
     def report(self, *, interrupted: bool) -> AuditReport:
         """What is known now; checks that have not finished are skipped."""
-        findings, done = rank(self.findings), {r.name for r in self.results}
-        results = [*self.results, *(CheckResult(c.name, "skipped", "interrupted", 0.0) for c in self.wanted
-                                    if c.name not in done), *self._off()]
+        findings, results = self.known(self.wanted)
+        results += self._off()
         verdict = judge(self.context, findings, results, interrupted=interrupted)
         return AuditReport.of(self.context, self.subject, verdict=verdict, findings=findings, checks=results,
                               seconds=time.perf_counter() - self.began, interrupted=interrupted, config=self.config)

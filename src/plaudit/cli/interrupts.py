@@ -13,7 +13,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plaudit.auditing.audit import Event
+    from plaudit.auditing.asking import Event
     from plaudit.auditing.report.model import AuditReport
 
 GRACE_S = 10.0

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from plaudit.auditing.audit import Event
+from plaudit.auditing.asking import Event
 from plaudit.auditing.report.model import AuditReport, witness_file
 
 COLOUR = {"high": "red", "medium": "yellow", "low": "bright_black", "pass": "green", "skipped": "bright_black",

@@ -68,7 +68,7 @@ def run_text_record(*, efforts: Sequence[float], names: Sequence[str] | None, se
         parts: the folder.
         progress: told the share done and the reward just finished.
     """
-    jobs = [{"name": e.name, "effort": float(x), "seed": seed} for x in sorted(efforts) 
+    jobs = [{"name": e.name, "effort": float(x), "seed": seed} for x in sorted(efforts)
             for e in chosen(names, text_entries())]
     return run_jobs(audit_text_one, jobs, folder=parts, version=code_hash(__name__),
                     names=[f"{j['name']} at {j['effort']:g}" for j in jobs], progress=progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from plaudit.auditing.audit import Event, Listener
-from plaudit.auditing.finding import Finding, Skipped, rank
-from plaudit.auditing.report.model import AuditReport, CheckResult, versions
+from plaudit.auditing.asking import Asking, Event, Listener, with_source
+from plaudit.auditing.finding import Finding
+from plaudit.auditing.report.model import AuditReport, versions
 from plaudit.auditing.text.checks import TextCheck, checks
 from plaudit.auditing.text.context import SAYS_NOTHING, USUAL_ITEMS, Mode, TextContext
 from plaudit.auditing.text.formats import Format
@@ -26,9 +25,8 @@ from plaudit.auditing.text.subject import TextSubject, check_columns, recognise
 from plaudit.auditing.text.suites import make_suite
 from plaudit.auditing.text.witness import TextWitness
 from plaudit.core.errors import BadInput
-from plaudit.core.reward import Reward, describe_failure
+from plaudit.core.reward import Reward
 
-log = logging.getLogger(__name__)
 TEXTS_OF_AN_ITEM: Mapping[str, int] = {"verifier": 150, "model": 110}
 """About how many texts the checks score for each prompt, the search aside."""
 Rows = TextData | str | Path | Iterable[Mapping[str, Any]]
@@ -104,65 +102,38 @@ def audit_text(reward: str | Path | TextSubject | Reward | Callable[..., Any], r
     return run.report(interrupted=interrupted)
 
 
-class Runner:
+class Runner(Asking):
     """The checks of one audit, in order, with what they found."""
 
     def __init__(self, context: TextContext, subject: TextSubject, tell: Listener, began: float,
                  wanted: Sequence[TextCheck], config: Mapping[str, Any]) -> None:
-        self.context, self.subject, self.tell, self.began = context, subject, tell, began
+        super().__init__(context, tell)
+        self.context, self.subject, self.began = context, subject, began
         self.wanted, self.config = wanted, config
-        self.findings: list[Finding] = []
-        self.results: list[CheckResult] = []
 
     def all(self) -> bool:
         """Runs the checks; returns whether it was interrupted."""
         try:
             for check in self.wanted:
-                self._one(check)
+                self.ask(check)
         except KeyboardInterrupt:
             return True
         return False
 
-    def _one(self, check: TextCheck) -> None:
-        began, name = time.perf_counter(), check.name
-        self.tell(Event(kind="started", check=name, text=check.question,
-                        so_far=lambda: self.report(interrupted=True)))
-        self.context.progress = lambda done, text: self.tell(Event(kind="progress", check=name, done=done, text=text))
+    def begin(self, name: str, question: str) -> None:
+        """Also lets the scorer tell how much it has scored."""
+        super().begin(name, question)
         self.context.scorer.tick = lambda spent: self.tell(Event(kind="progress", check=name,
                                                                  text=f"{spent:,} texts scored"))
-        found: Sequence[Finding] = ()
-        try:
-            out = check.run(self.context)
-        except Exception as error:  # one check that fails must not lose what the others found
-            log.exception("check %s failed", name)
-            status, why = "skipped", describe_failure(f"the check {name}", error)
-        else:
-            if isinstance(out, Skipped):
-                status, why = "skipped", out.why
-            else:
-                found = rank([self._sourced(f) for f in out])
-                status = "finding" if found else "pass"
-                why = found[0].title if found else check.question
-        self.findings += found
-        result = CheckResult(name, status, why, time.perf_counter() - began)
-        self.results.append(result)
-        self.tell(Event(kind="checked", check=name, result=result, findings=found))
 
-    def _sourced(self, finding: Finding) -> Finding:
+    def sourced(self, finding: Finding) -> Finding:
         """Writes into a finding what its check is worth, and into its witness where the reward comes from."""
-        rates = shipped().of_check(finding.check, effort=self.context.effort)
-        finding = replace(finding, rates={k: rates[k] for k in ("detection", "false_alarm")})
-        witness: Any = finding.witness
-        if not isinstance(witness, TextWitness):
-            return finding
-        return replace(finding, witness=replace(witness, reward=dict(self.subject.source),
-                                                task=dict(self.subject.task_spec), check=finding.check))
+        return with_source(finding, rates=shipped().of_check(finding.check, effort=self.context.effort),
+                           witness=TextWitness, subject=self.subject)
 
     def report(self, *, interrupted: bool) -> AuditReport:
         """What is known now; checks that have not finished are skipped."""
-        findings, done = rank(self.findings), {r.name for r in self.results}
-        results = [*self.results, *(CheckResult(c.name, "skipped", "interrupted", 0.0) for c in self.wanted
-                                    if c.name not in done)]
+        findings, results = self.known(self.wanted)
         context, subject, data = self.context, self.subject, self.context.data
         verdict = judge(context, findings, results, interrupted=interrupted)
         config = {**self.config, "recognised": subject.recognised, "mode": context.mode, "intent": data.intent,

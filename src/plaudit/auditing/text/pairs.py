@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from plaudit.auditing.audit import Event, Listener
+from plaudit.auditing.asking import Event, Listener
 from plaudit.auditing.finding import Finding, Severity, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.items import Item, TextData
