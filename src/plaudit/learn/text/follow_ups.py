@@ -150,7 +150,7 @@ class FollowUps:
 
 
 def category_scores(mean_NF: Float[Tensor, "N F"], follow_ups: FollowUps,
-                    use: Use = "difference") -> Float[Tensor, "N C"]:
+                    use: Use | str = "difference") -> Float[Tensor, "N C"]:
     """The score of each category: positive follow-ups less negative ones, or one side alone (negative: with a minus).
 
     Example:
@@ -158,10 +158,21 @@ def category_scores(mean_NF: Float[Tensor, "N F"], follow_ups: FollowUps,
         >>> category_scores(torch.tensor([[-1.0, -2.0, -4.0]]), follow_ups).tolist()
         [[2.5]]
     """
-    if use not in get_args(Use):
-        raise BadInput("use", expected=f"one of {', '.join(get_args(Use))}", received=use)
+    use = check_use(use)
     out: list[Tensor] = []
     for name in follow_ups.banks:
         better, worse = (mean_NF[:, follow_ups.places(name, side)].mean(-1) for side in ("positive", "negative"))
         out.append({"difference": better - worse, "positive": better, "negative": -worse}[use])
     return torch.stack(out, -1)
+
+
+def check_use(use: Use | str) -> Use:
+    """The word, if it is one.
+
+    Raises:
+        BadInput: when it is none.
+    """
+    for known in get_args(Use):
+        if use == known:
+            return known
+    raise BadInput("use", expected=f"one of {', '.join(get_args(Use))}", received=use)

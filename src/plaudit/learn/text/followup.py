@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,16 +32,14 @@ from plaudit.core.score import Score
 from plaudit.core.tokens import Tokens
 from plaudit.feedback.records import Preference
 from plaudit.learn.text.batches import Budget, run
-from plaudit.learn.text.follow_ups import FollowUps, Use, category_scores
+from plaudit.learn.text.follow_ups import FollowUps, Use, category_scores, check_use
 from plaudit.learn.text.likelihood import LanguageModel
+from plaudit.learn.text.loading import FOLLOW_UP, NOT_A_CLASSIFIER, quiet
 from plaudit.learn.text.scored import Scored
 from plaudit.learn.text.templates import DIALOGUE
 from plaudit.learn.text.turns import OPENING, NextTurn, Turn
 
-FILE = "follow_up.json"
-NO_CLASSIFIER = ("There is no sequence-classification form of this reward: its numbers are likelihoods of follow-ups "
-                 "under the language model, and no head on a hidden state gives them. Load it with "
-                 "plaudit.learn.text.followup.FollowUpReward.load.")
+FILE = FOLLOW_UP
 Progress = Callable[[int], None]
 
 
@@ -84,10 +82,10 @@ class FollowUpReward(Reward):
         BadInput: for a category or a use that there is not.
     """
 
-    def __init__(self, model: LanguageModel, *, follow_ups: FollowUps | None = None, use: Use = "difference",
+    def __init__(self, model: LanguageModel, *, follow_ups: FollowUps | None = None, use: Use | str = "difference",
                  category: str | None = None, calibrate: str | None = None, swapped: bool = False,
                  opening: str = OPENING, max_length: int | None = None,
-                 truncation: Literal["left", "refuse"] = "left", batch_tokens: int | str = "auto",
+                 truncation: Literal["left", "refuse"] | str = "left", batch_tokens: int | str = "auto",
                  name: str = "follow-up") -> None:
         if truncation not in ("left", "refuse"):
             raise BadInput("truncation", expected="left, as the response is kept, or refuse", received=truncation)
@@ -97,7 +95,8 @@ class FollowUpReward(Reward):
             model.tokenizer.chat_template = DIALOGUE
         longest = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
         self.model, self.follow_ups = model, follow_ups or FollowUps.load()
-        self.format = ChatFormat(model.tokenizer, max_length=max_length or longest, truncation=truncation, as_chat=True)
+        self.format = ChatFormat(model.tokenizer, max_length=max_length or longest, as_chat=True,
+                                 truncation="refuse" if truncation == "refuse" else "left")
         self.turn = NextTurn(self.format, swapped=swapped, opening=opening)
         self.calibrate, self.name = calibrate, name
         self.needs = Needs(time="episode")
@@ -144,18 +143,17 @@ class FollowUpReward(Reward):
                        "dtype": None if dtype is None else str(dtype).removeprefix("torch.")}
         return made
 
-    def using(self, *, use: Use | None = None, category: str | None = None) -> FollowUpReward:
+    def using(self, *, use: Use | str | None = None, category: str | None = None) -> FollowUpReward:
         """The same model and follow-ups, read otherwise; category None is the mean of all."""
         made = copy.copy(self)
         made._set(use or self.use, category)
         return made
 
-    def _set(self, use: Use, category: str | None) -> None:
-        if use not in get_args(Use):
-            raise BadInput("use", expected=f"one of {', '.join(get_args(Use))}", received=use)
+    def _set(self, use: Use | str, category: str | None) -> None:
+        chosen = check_use(use)
         if category is not None:
             self.follow_ups.of_categories([category])
-        self.use, self.category = use, category
+        self.use, self.category = chosen, category
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -278,18 +276,21 @@ class FollowUpReward(Reward):
                 "swapped": self.turn.swapped, "opening": self.turn.opening, "max_length": self.format.max_length,
                 "truncation": self.format.truncation}
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, about: Mapping[str, Any] | None = None) -> Path:
         """Writes model, tokenizer, follow-ups and options as a folder that `load` reads.
 
-        The README of the folder says what the folder is not: a sequence classifier.
+        The README of the folder says what the folder is not: a sequence classifier. `about` is kept with it (JSON).
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.model.save_pretrained(str(folder))
-        self.model.tokenizer.save_pretrained(str(folder))
+        (folder / FILE).unlink(missing_ok=True)  # the mark of a whole folder goes first and comes last
+        with quiet():
+            self.model.model.save_pretrained(str(folder))
+            self.model.tokenizer.save_pretrained(str(folder))
+        write_text(folder / "README.md", f"# {self.name}\n\nA follow-up likelihood reward. {NOT_A_CLASSIFIER}\n")
         write_json(folder / FILE, {"follow_ups": self.follow_ups.to_json(), "options": self.options(),
-                                   "sequence_classification": False, "why_not": NO_CLASSIFIER})
-        write_text(folder / "README.md", f"# {self.name}\n\nA follow-up likelihood reward. {NO_CLASSIFIER}\n")
+                                   "sequence_classification": False, "why_not": NOT_A_CLASSIFIER,
+                                   "training": None if about is None else dict(about)})
         return folder
 
     def spec(self) -> dict[str, Any]:

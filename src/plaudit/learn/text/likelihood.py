@@ -62,9 +62,10 @@ class LanguageModel:
                 dtype="auto" if dtype is None else dtype)
             tokenizer = transformers.AutoTokenizer.from_pretrained(str(model), trust_remote_code=False)
         lost = sorted(k for k in info["missing_keys"] if not k.endswith("position_ids"))
-        if lost:
+        headed = [a for a in loaded.config.architectures or () if "Classification" in a]
+        if lost or headed or "score.weight" in info["unexpected_keys"]:
             raise BadInput("model", expected="a causal language model with its output layer",
-                           received=f"{model}, which lacks {', '.join(lost[:4])}",
+                           received=f"{model}, " + (f"which lacks {lost[0]}" if lost else "a classifier"),
                            fix="a reward model says nothing of tokens; name the language model that it came from")
         return LanguageModel(loaded.to(where), tokenizer, share=share, max_length=max_length,
                              name=Path(str(model)).name or str(model))

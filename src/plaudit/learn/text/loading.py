@@ -25,6 +25,10 @@ from plaudit.learn.text.encoding import Row
 from plaudit.learn.text.forward import hidden
 from plaudit.learn.text.packing import pad
 
+FOLLOW_UP = "follow_up.json"
+"""What marks the folder of a follow-up reward (`followup`)."""
+NOT_A_CLASSIFIER = ("There is no sequence-classification form of this reward: its numbers are likelihoods of "
+                    "follow-ups under the language model, and no head on a hidden state gives them.")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 Fold = int | Mapping[int, float] | None
 """Which label of a model with several is the reward, or with which weights they add up to it."""
@@ -78,6 +82,9 @@ def load_classifier(path: str | Path, *, device: str | torch.device | None = Non
     transformers = require("transformers", extra="text")
     where = torch.device(check_device(device or "cpu"))
     check_folder(path)
+    if (Path(path) / FOLLOW_UP).is_file():
+        raise BadInput("model", expected="a sequence classifier", fix="FollowUpReward.load(folder)",
+                       received=f"{path}, a follow-up reward. {NOT_A_CLASSIFIER}")
     dtype = dtype or (torch.float32 if where.type == "cpu" else None)
     with complaints(path), quiet():
         model, info = transformers.AutoModelForSequenceClassification.from_pretrained(

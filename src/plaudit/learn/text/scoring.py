@@ -260,7 +260,12 @@ def _beginning(file: Path) -> str:
 
 
 def model_fingerprint(model: Any) -> Any:
-    """Of a reward model, some of its weights and its format; of any other reward, its name."""
+    """Of a reward model, some of its weights and its format; of any other reward, what it says, or its name."""
+    said = getattr(model, "fingerprint", None)
+    if callable(said):
+        return [type(model).__name__, said()]
+    if callable(getattr(model, "fingerprint", None)):
+        return model.fingerprint()
     loaded, format = getattr(model, "loaded", None), getattr(model, "format", None)
     if loaded is None or format is None:
         return [type(model).__name__, getattr(model, "name", "")]

@@ -18,11 +18,9 @@ from torch import Tensor
 from plaudit.core.checkpoint import write_json
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.extras import require
-from plaudit.learn.text.examples import Collated, Example
+from plaudit.learn.text.examples import Example
 from plaudit.learn.text.loading import quiet
-from plaudit.learn.text.metrics import HeldOut, held_out
-from plaudit.learn.text.modelling import RewardModel
-from plaudit.learn.text.objectives import Sum
+from plaudit.learn.text.metrics import held_out
 
 WHOLE = "whole.json"
 _SHOWN = 8
@@ -95,18 +93,23 @@ class Loop:
         attributes: What a head of attributes predicts.
         meta: Samples of the present policy.
         progress: What is called after each step.
+        measure: How held-out rows are measured, in place of the measures of a reward model; has a `quality`.
+
+    A reward model with its losses and records, or anything of their form: a module that reads what the collator makes
+    of rows (which have a number `row` and tokens `ids`), and a named loss of its outputs and of what was said.
     """
 
-    model: RewardModel
-    loss: Sum
-    collator: Callable[[Sequence[Example]], Collated]
+    model: Any
+    loss: Any
+    collator: Callable[[Sequence[Any]], Any]
     options: LoopOptions
     folder: Path
     attributes: tuple[str, ...] = ()
     meta: Meta | None = None
     progress: Progress | None = None
+    measure: Callable[[Sequence[Any]], Any] | None = None
 
-    def run(self, train: Sequence[Example], validation: Sequence[Example]) -> list[dict[str, Any]]:
+    def run(self, train: Sequence[Any], validation: Sequence[Any]) -> list[dict[str, Any]]:
         """Trains, from the last whole checkpoint in the folder if there is one; returns what was logged.
 
         Raises:
@@ -121,7 +124,7 @@ class Loop:
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
             return list(trainer.state.log_history)
 
-    def _identity(self, train: Sequence[Example]) -> dict[str, Any]:
+    def _identity(self, train: Sequence[Any]) -> dict[str, Any]:
         """What has to be the same for a checkpoint to be gone on with."""
         given = {k: v for k, v in vars(self.options).items() if k not in ("report_to", "arguments")}
         rows = [(e.row, len(e.ids), sum(map(len, e.ids))) for e in train]
@@ -130,7 +133,7 @@ class Loop:
         return {"loss": self.loss.name, "options": json.loads(json.dumps(given)),
                 "rows": hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]}
 
-    def trainer(self, train: Sequence[Example], validation: Sequence[Example]) -> Any:
+    def trainer(self, train: Sequence[Any], validation: Sequence[Any]) -> Any:
         """The Trainer, ready to start."""
         transformers = require("transformers", extra="text")
         require("accelerate", extra="text")
@@ -145,14 +148,14 @@ class Loop:
         return trainer
 
 
-class _Rows(torch.utils.data.Dataset[Example]):
-    def __init__(self, rows: Sequence[Example]) -> None:
+class _Rows(torch.utils.data.Dataset[Any]):
+    def __init__(self, rows: Sequence[Any]) -> None:
         self.rows = list(rows)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, i: int) -> Example:
+    def __getitem__(self, i: int) -> Any:
         return self.rows[i]
 
 
@@ -197,14 +200,14 @@ def _class() -> Any:
 
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False,
                          num_items_in_batch: Any = None) -> Any:
-            collated: Collated = inputs["collated"].to(self.args.device)
+            collated: Any = inputs["collated"].to(self.args.device)
             outputs = model(collated)
             loss, each_N = self.loop.loss(outputs, collated.evidence)
             if not bool(torch.isfinite(each_N).all() & torch.isfinite(loss)):
                 raise NotANumber(self.where(collated, each_N, outputs.reward_NOH))
             return (loss, outputs) if return_outputs else loss
 
-        def where(self, collated: Collated, each_N: Tensor, reward_NOH: Tensor) -> str:
+        def where(self, collated: Any, each_N: Tensor, reward_NOH: Tensor) -> str:
             """At which rows it went wrong, and what is left."""
             bad = collated.row_N[~torch.isfinite(each_N)].tolist() or collated.row_N.tolist()
             sane = bool(torch.isfinite(reward_NOH[collated.evidence.present_NO]).all())
@@ -231,8 +234,10 @@ def _class() -> Any:
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             return metrics
 
-        def loop_measure(self) -> HeldOut:
+        def loop_measure(self) -> Any:
             """The measures of the held-out records."""
+            if self.loop.measure is not None:
+                return self.loop.measure(self.eval_dataset.rows)
             return held_out(self.loop.model.say, self.eval_dataset.rows, self.loop.collator,
                             batch=max(8, self.args.per_device_train_batch_size), attributes=self.loop.attributes)
 

@@ -7,10 +7,11 @@ from plaudit.optimize.align.best_of import BestOf, BestOfCurve, best_of_curve, b
 from plaudit.optimize.align.causal import CausalPolicy
 from plaudit.optimize.align.config import AlignConfig
 from plaudit.optimize.align.dpo import Pairs, dpo_loss, pairs_of_texts
+from plaudit.optimize.align.mining import Mined, mine_pairs, mined_from
 from plaudit.optimize.align.policy import Policy, imitate
 from plaudit.optimize.align.small import SmallPolicy
 from plaudit.optimize.align.tables import TablePolicy, TableReward, tilted
 
-__all__ = ["AlignConfig", "AlignResult", "BestOf", "BestOfCurve", "CausalPolicy", "Pairs", "Policy", "SmallPolicy",
-           "TablePolicy", "TableReward", "align", "best_of_curve", "best_of_kl", "best_of_n", "dpo_loss", "imitate",
-           "measure", "over_optimisation", "pairs_of_texts", "tilted"]
+__all__ = ["AlignConfig", "AlignResult", "BestOf", "BestOfCurve", "CausalPolicy", "Mined", "Pairs", "Policy",
+           "SmallPolicy", "TablePolicy", "TableReward", "align", "best_of_curve", "best_of_kl", "best_of_n", "dpo_loss",
+           "imitate", "measure", "mine_pairs", "mined_from", "over_optimisation", "pairs_of_texts", "tilted"]
