@@ -38,6 +38,8 @@ COMMANDS = {
                         "how often a reward model prefers what it should, with intervals"),
     "serve": Command("plaudit.cli.serve", "ServeArgs", "serve", "reward models behind HTTP, for trainers"),
     "learn": Command("plaudit.cli.learn", "LearnArgs", "learn", "fits a reward model to what was said of texts"),
+    "learn features": Command("plaudit.cli.learn_features", "LearnFeaturesArgs", "learn_features",
+                              "fits a reward model of features that you name, to a few hundred preferences"),
     "zoo": Command("plaudit.cli.zoo", "ZooArgs", "zoo", "published systems as experiments, with their verdicts"),
     "demo": Command("plaudit.cli.demo", "DemoArgs", "demo", "audits a flawed reward that comes with plaudit"),
 }

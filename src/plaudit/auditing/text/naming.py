@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 
 FILES = (".jsonl", ".json", ".parquet")
@@ -24,7 +25,7 @@ def names_text(target: str) -> bool:
         return True
     folder = Path(target)
     if folder.is_dir():
-        return (folder / "config.json").is_file() and not (folder / SAVED).is_file()
+        return _saved_of_text(folder / SAVED) if (folder / SAVED).is_file() else (folder / "config.json").is_file()
     file, _, name = target.rpartition(":")
     if not file.endswith(".py"):
         return False
@@ -35,3 +36,12 @@ def names_text(target: str) -> bool:
     return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name and
                TEXT_ARGUMENTS & {a.arg for a in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]}
                for node in tree.body)
+
+
+def _saved_of_text(file: Path) -> bool:
+    """Whether a saved reward is of a class that reads texts; only its names are read."""
+    try:
+        target = json.loads(file.read_text(encoding="utf-8"))["reward"]["target"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return isinstance(target, str) and "text" in target.partition(":")[0].split(".")
