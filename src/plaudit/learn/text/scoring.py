@@ -261,9 +261,6 @@ def _beginning(file: Path) -> str:
 
 def model_fingerprint(model: Any) -> Any:
     """Of a reward model, some of its weights and its format; of any other reward, what it says, or its name."""
-    said = getattr(model, "fingerprint", None)
-    if callable(said):
-        return [type(model).__name__, said()]
     if callable(getattr(model, "fingerprint", None)):
         return model.fingerprint()
     loaded, format = getattr(model, "loaded", None), getattr(model, "format", None)
