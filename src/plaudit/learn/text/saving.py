@@ -24,7 +24,7 @@ from plaudit.core.chat import ChatFormat
 from plaudit.core.checkpoint import read_tensors, write_json, write_tensors
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.extras import require
-from plaudit.learn.text import probes
+from plaudit.learn.text import older, probes
 from plaudit.learn.text.forward import hidden
 from plaudit.learn.text.heads import Head, HeadSpec
 from plaudit.learn.text.loading import check_folder, complaints, quiet
@@ -74,6 +74,7 @@ def save(folder: str | Path, *, backbone: Any, head: Head, format: ChatFormat,
     standard, why = _write_model(folder, backbone, row, pad_id=int(tokenizer.pad_token_id))
     with quiet():
         tokenizer.save_pretrained(folder)
+    older.rewrite(folder, reads=list(tokenizer.model_input_names))
     write_tensors(folder / HEAD, {**head.state_dict(), "folded": row})
     about = {
         **dict(meta or {}), "version": FORMAT_VERSION, "head": head.spec.to_json(), "standard": standard,
