@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from plaudit.cli.given import json_object
+from plaudit.cli.learn_feedback import FOLLOW_UP, learn_feedback
 from plaudit.core.errors import BadInput
 from plaudit.learn.text.denoising import Denoise
 from plaudit.learn.text.strengths import CrossFit
@@ -41,7 +42,8 @@ class LearnArgs:
     """The folder of the model. A run that was killed goes on when it is started again."""
     loss: str = "bradley-terry"
     """A loss (bradley-terry, margin, scaled, smooth, ties, flip, adaptive-margin, denoised, regression, ...), a sum
-    such as 'scaled + 0.1 * contrastive', stages such as 'regression > scaled', two-stage, or gaussian."""
+    such as 'scaled + 0.1 * contrastive', stages such as 'regression > scaled', two-stage, or gaussian. follow-up trains
+    no head: the model learns to say feedback (rows of prompt, response and feedback), as a follow-up reward."""
     denoise: Denoise = Denoise()
     """What is done with pairs by their strength before training; by default nothing."""
     cross_fit: CrossFit = CrossFit()
@@ -118,6 +120,11 @@ def learn(args: LearnArgs) -> int:
     from plaudit.learn.text.training import STRENGTHS, fit_text, options_of
 
     model = _model(args.model)
+    if args.loss == FOLLOW_UP:
+        torch.set_num_threads(args.threads)
+        with _Bar() as bar:
+            print("\n".join(learn_feedback(args, model, options, bar)))
+        return 0
     options_of(model=model, **options)  # what is wrong with them is said before any file is read
     torch.set_num_threads(args.threads)
     records = read_pairs(args.data, format=args.format)

@@ -48,6 +48,7 @@ def load_model(name: str, options: ModelOptions | None = None) -> Any:
     from plaudit.core.reward import Reward
     from plaudit.core.saving import is_saved_reward, load_reward
     from plaudit.core.targets import load_target, looks_like_target
+    from plaudit.learn.text import follow_up_names as follow_up
 
     options = options or ModelOptions()
     if name.startswith(("http://", "https://")):
@@ -55,6 +56,9 @@ def load_model(name: str, options: ModelOptions | None = None) -> Any:
     if options.kind is not None or options.tokenizer is not None:
         raise BadInput("--kind" if options.kind else "--tokenizer", expected="none beside a model that is no URL",
                        received=options.kind or str(options.tokenizer))
+    if follow_up.names(name):
+        return follow_up.load(name, device=options.device, dtype=options.dtype, max_length=options.max_length,
+                              batch_tokens=options.batch_tokens or "auto", truncation=options.truncation)
     if looks_like_target(name):
         from plaudit.specify.text.functions import text_reward
 

@@ -18,6 +18,7 @@ from plaudit.core.naming import source_of
 from plaudit.core.reward import Reward
 from plaudit.core.saving import is_saved_reward, load_reward
 from plaudit.core.targets import Target, file_hash, load_target, looks_like_target
+from plaudit.learn.text import follow_up_names as follow_up
 from plaudit.specify.text.functions import PLURALS, TextFunction, text_reward
 from plaudit.specify.text.remote import RemoteReward
 
@@ -60,6 +61,8 @@ def recognise(target: Any, *, time_limit_s: float | None = 10.0, trust: bool = F
         text = str(target)
         if text.startswith(("http://", "https://")):
             return _remote(text)
+        if follow_up.names(text):
+            return TextSubject(follow_up.load(text), f"follow-up reward {text}", text, "model", source={"model": text})
         if Path(text).is_dir() or is_saved_reward(text):
             return _folder(Path(text), trust=trust)
         if not looks_like_target(text):

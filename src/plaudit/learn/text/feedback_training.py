@@ -276,6 +276,14 @@ class Speaker(nn.Module):
         chosen = logits.gather(-1, batch.ids_ML[row, place].unsqueeze(-1)).squeeze(-1)
         return Said(chosen - logits.logsumexp(-1), row, len(collated))
 
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+        """States of layers are computed again in the backward pass."""
+        self.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs)
+
+    def activation_checkpointing_enable(self, *args: Any, **options: Any) -> None:
+        """As newer releases of transformers call it."""
+        self.backbone.activation_checkpointing_enable(*args, **options)
+
     def merge(self) -> None:
         """Puts adapters into the weights of the language model."""
         if hasattr(self.backbone, "merge_and_unload"):
