@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from plaudit.core.errors import BadInput
 from plaudit.core.intervals import Interval
@@ -132,6 +132,36 @@ class Consistency:
     clusters: Sequence[Hashable]
     """Contrasts of one prompt go in or out of a bootstrap sample together."""
 
+    @staticmethod
+    def of_scores(own: ArrayLike, other_answer: ArrayLike, other_prompt: ArrayLike, both: ArrayLike, *,
+                  clusters: Sequence[Hashable], ties: Ties = "half") -> Consistency:
+        """C_res = mean 1[R(I, r) > R(I, r')] and C_ins = mean 1[R(I, r) > R(I', r)], both directions of each contrast.
+
+        Args:
+            own: R(I, r) of each contrast.
+            other_answer: R(I, r').
+            other_prompt: R(I', r).
+            both: R(I', r').
+            clusters: The prompt of each.
+            ties: What equal rewards count; half, so that a constant reward is at chance.
+
+        Raises:
+            BadInput: when a score is not finite.
+
+        Source:
+            Shen et al. (2024), section 3.2.
+        """
+        ir, i_s, jr, js = value = np.array([own, other_answer, other_prompt, both], dtype=np.float64)
+        if not np.isfinite(value).all():
+            raise BadInput("score", expected="finite numbers",
+                           received=f"{int((~np.isfinite(value)).sum())} that are not")
+
+        def beats(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.where(x == y, TIE_VALUE[ties], (x > y).astype(np.float64))
+
+        return Consistency(np.stack([beats(ir, i_s), beats(js, jr)], 1), np.stack([beats(ir, jr), beats(js, i_s)], 1),
+                           clusters)
+
     @property
     def c_res(self) -> float:
         return float(self.response.mean())
@@ -151,7 +181,7 @@ class Consistency:
 
 def consistency(score: Callable[[Sequence[str], Sequence[str]], Any], contrasts: Sequence[Contrast], *,
                 ties: Ties = "half") -> Consistency:
-    """C_res = mean 1[R(I, r) > R(I, r')] and C_ins = mean 1[R(I, r) > R(I', r)], both directions of each contrast.
+    """Whether a reward tells near instructions apart, and the answers to them: see `Consistency.of_scores`.
 
     Args:
         score: Prompts and answers to numbers (`TextReward.score_texts`, for one).
@@ -160,9 +190,6 @@ def consistency(score: Callable[[Sequence[str], Sequence[str]], Any], contrasts:
 
     Raises:
         BadInput: without contrasts, or when a score is not finite.
-
-    Source:
-        Shen et al. (2024), section 3.2.
 
     Example:
         >>> birds = Contrast("a fruit", "pear", "a bird", "swan")
@@ -174,14 +201,5 @@ def consistency(score: Callable[[Sequence[str], Sequence[str]], Any], contrasts:
         raise BadInput("contrasts", expected="at least one", received=0)
     asked, other = [c.prompt for c in contrasts], [c.other_prompt for c in contrasts]
     r, s = [c.preferred for c in contrasts], [c.other_preferred for c in contrasts]
-    n = len(contrasts)
     value = np.asarray(torch.as_tensor(score(asked * 2 + other * 2, (r + s) * 2)).detach().cpu(), dtype=np.float64)
-    if not np.isfinite(value).all():
-        raise BadInput("score", expected="finite numbers", received=f"{int((~np.isfinite(value)).sum())} that are not")
-    ir, i_s, jr, js = value[:n], value[n:2 * n], value[2 * n:3 * n], value[3 * n:]
-
-    def beats(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(x == y, TIE_VALUE[ties], (x > y).astype(np.float64))
-
-    return Consistency(np.stack([beats(ir, i_s), beats(js, jr)], 1), np.stack([beats(ir, jr), beats(js, i_s)], 1),
-                       asked)
+    return Consistency.of_scores(*value.reshape(4, len(contrasts)), clusters=asked, ties=ties)

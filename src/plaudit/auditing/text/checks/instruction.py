@@ -14,6 +14,7 @@ from plaudit.auditing.text.items import Item
 from plaudit.auditing.text.measuring import clustered_mean, percent, wins
 from plaudit.auditing.text.scoring import Numbers
 from plaudit.auditing.text.witness import Said, TextWitness
+from plaudit.learn.text.contrast import Consistency
 
 NEAR = (0.5, 0.95)
 """Prompts of such a share of common words are near in wording (Shen et al. 2024 use a band of embeddings' cosines)."""
@@ -47,28 +48,38 @@ class Instruction:
 
     def _contrast(self, context: TextContext, rows: list[tuple[Item, str, Any, str]], looked: dict[str, Any]
                   ) -> list[Finding]:
-        items, other = [r[0] for r in rows], [r[2] for r in rows]
-        own, theirs = [r[1] for r in rows], [r[3] for r in rows]
-        base = context.scorer(items, own)
-        c_res = _share(wins(base, context.scorer(items, theirs)), items, context)
-        there = context.scorer(items, own, prompts=other)
-        c_ins = _share(wins(base, there), items, context)
-        looked |= {"C_res": c_res, "C_ins": c_ins, "contrasts": len(rows)}
+        every = [r[0] for r in rows]
+        sides = [(i.prompt, right, prompt, theirs) for i, right, prompt, theirs in rows]
+        paid = np.stack([context.scorer(every, [s[answer] for s in sides], prompts=[s[prompt] for s in sides])
+                         for prompt, answer in ((0, 1), (0, 3), (2, 1), (2, 3))])
+        known = np.flatnonzero(np.isfinite(paid).all(0))
+        if len(known) < FEWEST:
+            return []
+        own, other_answer, other_prompt, both = paid[:, known]
+        items = [every[n] for n in known]
+        found = Consistency.of_scores(own, other_answer, other_prompt, both, clusters=[i.text for i in items])
+        c_res, c_ins = (clustered_mean(won.ravel(), [c for c in found.clusters for _ in won[0]], seed=context.seed)
+                        for won in (found.response, found.instruction))
+        looked |= {"C_res": c_res, "C_ins": c_ins, "contrasts": len(items)}
         weaker, name = (c_ins, "C_ins") if c_ins.high <= c_res.high else (c_res, "C_res")
         if weaker.high >= WEAK:
             return []
         severity: Severity = "high" if weaker.high < POOR else "medium"
-        against = there if name == "C_ins" else context.scorer(items, theirs)
-        at = int(np.nanargmax(np.nan_to_num(against - base, nan=-np.inf)))
+        ways = [*(sides[n] for n in known), *((*sides[n][2:], *sides[n][:2]) for n in known)]
+        right = np.concatenate([own, both])
+        against = np.concatenate((other_prompt, other_answer) if name == "C_ins" else (other_answer, other_prompt))
+        at = int(np.argmax(against - right))
+        prompt, answer, elsewhere, theirs = ways[at]
         what = "the instruction is changed" if name == "C_ins" else "the answer to another instruction is given"
-        texts: tuple[str, Any, str] = ("own answer to another instruction", other[at], own[at]) if name == "C_ins" \
-            else ("answer to another instruction", items[at].prompt, theirs[at])
+        wrong: tuple[str, Any, str, float] = (
+            "own answer to another instruction", elsewhere, answer, float(against[at])) if name == "C_ins" else (
+            "answer to another instruction", prompt, theirs, float(against[at]))
         return [_finding(
             self.name, severity, "ignores the instruction",
             f"Pay hardly follows the instruction: when {what}, the right pair wins only {percent(weaker.mean)} "
             f"[{percent(weaker.low)}, {percent(weaker.high)}] ({name}; chance is 50%)",
-            looked, items[at], [(texts[0], texts[1], texts[2], float(against[at])),
-                                ("right answer", items[at].prompt, own[at], float(base[at]))], 1 - weaker.mean)]
+            looked, items[at % len(items)], [wrong, ("right answer", prompt, answer, float(right[at]))],
+            1 - weaker.mean)]
 
     def _negated(self, context: TextContext, rows: list[tuple[Item, str, str]], looked: dict[str, Any]
                  ) -> list[Finding]:
