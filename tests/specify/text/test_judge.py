@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -20,35 +17,21 @@ from plaudit.specify.text.judging import COMPARE, Price, read_rating, read_verdi
 QUICK = {"timeout_s": 2.0, "retries": 0, "backoff_s": 0.01}
 
 
-@contextmanager
-def server(reply):
+@pytest.fixture
+def server(answering):
     """An OpenAI-compatible server; reply(question, number) gives a text, or (status, bytes)."""
-    asked = []
+    @contextmanager
+    def serve(reply):
+        def answer(body, number):
+            said = reply(body["messages"][0]["content"], number)
+            return said if isinstance(said, tuple) else {
+                "choices": [{"message": {"role": "assistant", "content": said}}],
+                "usage": {"prompt_tokens": 100, "completion_tokens": 10}}
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        with answering(answer) as (url, asked):
+            yield f"{url}/v1", asked
 
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append((self.path, body, self.headers.get("Authorization")))
-            said = reply(body["messages"][0]["content"], len(asked))
-            status, data = said if isinstance(said, tuple) else (200, json.dumps(
-                {"choices": [{"message": {"role": "assistant", "content": said}}],
-                 "usage": {"prompt_tokens": 100, "completion_tokens": 10}}).encode())
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args): ...
-
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{made.server_address[1]}/v1", asked
-    finally:
-        made.shutdown()
-        made.server_close()
+    return serve
 
 
 def prefers_the_first(by):
@@ -68,7 +51,7 @@ def values(judge, rows=ROWS):
     return judge.score(rows).returns()[0].tolist()
 
 
-def test_both_orders_cancel_a_preference_for_the_first_place():
+def test_both_orders_cancel_a_preference_for_the_first_place(server):
     with server(prefers_the_first(0.5)) as (url, asked):
         assert values(compare_judge(url, "m", **QUICK)) == pytest.approx(TRUE) and len(asked) == 12
         one = compare_judge(url, "m", swap=False, **QUICK)
@@ -78,7 +61,7 @@ def test_both_orders_cancel_a_preference_for_the_first_place():
         assert values(compare_judge(url, "m", **QUICK)) == [0.5] * 4, "one that sees the place alone says nothing"
 
 
-def test_without_the_swap_the_order_is_drawn_by_the_texts_alone():
+def test_without_the_swap_the_order_is_drawn_by_the_texts_alone(server):
     with server(prefers_the_first(100)) as (url, asked):
         one = compare_judge(url, "m", swap=False, **QUICK)
         first = values(one)
@@ -89,7 +72,7 @@ def test_without_the_swap_the_order_is_drawn_by_the_texts_alone():
         assert firsts == {0.0, 1.0}, "and by the seed"
 
 
-def test_a_column_to_compare_with_and_a_few_opponents():
+def test_a_column_to_compare_with_and_a_few_opponents(server):
     with server(prefers_the_first(0)) as (url, asked):
         rows = of_texts(["p"] * 3, ["q1", "q5", "q9"], reference=["q5"] * 3)
         judge = Judge(url, "m", template=COMPARE, against="reference", **QUICK)
@@ -101,7 +84,7 @@ def test_a_column_to_compare_with_and_a_few_opponents():
         assert not alone.known.any() and "nothing to compare with" in next(iter(alone.why))
 
 
-def test_a_rating_is_a_number_and_braces_in_answers_stay():
+def test_a_rating_is_a_number_and_braces_in_answers_stay(server):
     seen = []
 
     def reply(question, _):
@@ -124,13 +107,13 @@ def test_a_rating_is_a_number_and_braces_in_answers_stay():
                                                                           "no chat completion"),
     ((200, b'{"choices": [{"message": {"content": null}}]}'), "no chat completion"), ((500, b"on fire"), "status 500"),
     ((401, b'{"error": {"message": "no key"}}'), "status 401: no key"), ((200, b"[]"), "no chat completion")])
-def test_nonsense_is_unknown_with_the_reason(reply, why):
+def test_nonsense_is_unknown_with_the_reason(server, reply, why):
     with server(lambda q, n: reply) as (url, _):
         score = compare_judge(url, "m", **QUICK).score(ROWS)
     assert not score.known[:, 0].any() and all(why in reason for reason in score.why)
 
 
-def test_one_unreadable_reply_costs_only_who_took_part():
+def test_one_unreadable_reply_costs_only_who_took_part(server):
     def reply(question, _):
         return "?" if "q1" in question and "q3" in question else prefers_the_first(0)(question, _)
 
@@ -142,7 +125,7 @@ def test_one_unreadable_reply_costs_only_who_took_part():
     assert out == (None, "its verdict 12 is outside [1, 10]")
 
 
-def test_a_failed_try_is_repeated_and_costs_are_counted():
+def test_a_failed_try_is_repeated_and_costs_are_counted(server):
     def reply(question, n):
         return (503, b"busy") if n <= 2 else "[[7]]"
 
@@ -158,7 +141,7 @@ def test_a_failed_try_is_repeated_and_costs_are_counted():
         assert score.returns()[1].tolist() == [True, False] and "the budget of 0.0001 is spent" in next(iter(score.why))
 
 
-def test_the_cache_outlives_the_judge_and_knows_every_word_of_a_question(tmp_path):
+def test_the_cache_outlives_the_judge_and_knows_every_word_of_a_question(server, tmp_path):
     with server(lambda q, n: f"[[{n}]]") as (url, asked):
         def fresh(**options):
             return Judge(url, "m", cache=tmp_path / "replies.sqlite", workers=1, **{**QUICK, **options})
@@ -172,14 +155,14 @@ def test_the_cache_outlives_the_judge_and_knows_every_word_of_a_question(tmp_pat
         assert values(pickle.loads(pickle.dumps(fresh())), rows) == [1, 2]  # noqa: S301
 
 
-def test_a_reply_that_cannot_be_read_is_not_kept(tmp_path):
+def test_a_reply_that_cannot_be_read_is_not_kept(server, tmp_path):
     with server(lambda q, n: "hm" if n == 1 else "[[4]]") as (url, asked):
         judge = Judge(url, "m", cache=tmp_path / "replies.sqlite", **QUICK)
         rows = of_texts(["a"], ["x"])
         assert not judge.score(rows).known.any() and values(judge, rows) == [4] and len(asked) == 2
 
 
-def test_options_are_checked_and_the_key_is_sent_but_not_kept(monkeypatch):
+def test_options_are_checked_and_the_key_is_sent_but_not_kept(server, monkeypatch):
     for wrong, match in (({"template": "{prompt}"}, "template"), ({"range": (2, 1)}, "range"),
                          ({"workers": 0}, "workers"), ({"token_env": "NO_SUCH_KEY"}, "token_env")):
         with pytest.raises(BadInput, match=match):

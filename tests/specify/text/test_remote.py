@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import json
 import math
 import pickle
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -21,36 +17,6 @@ from plaudit.serve.server import background
 from plaudit.specify.text.remote import RemoteReward
 
 QUICK: dict[str, Any] = {"timeout_s": 2.0, "retries": 0, "backoff_s": 0.01}
-
-
-@contextmanager
-def answering(answer: Callable[[Any, int], Any]) -> Iterator[tuple[str, list[Any]]]:
-    """A server that says what it is told to: answer(body, number of the request) -> bytes, or (status, bytes)."""
-    asked: list[Any] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append((self.path, body, self.headers.get("Authorization")))
-            said = answer(body, len(asked))
-            status, data = said if isinstance(said, tuple) else (200, said)
-            data = data if isinstance(data, bytes) else json.dumps(data).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def right(body: Any, _: int) -> Any:
@@ -134,7 +100,7 @@ def test_nobody_there_is_unknown_never_zero():
     ({"scores": [[1, 2], [3, 4]], "why": [None] * 2}, "one number"),
     (b"[" * 100_000, "no JSON"),
     ((500, {"detail": "on fire"}), "status 500: on fire"), ((302, b""), "status 302")])
-def test_nonsense_is_unknown_with_what_was_wrong(nonsense, said):
+def test_nonsense_is_unknown_with_what_was_wrong(answering, nonsense, said):
     with answering(lambda body, n: nonsense) as (url, _):
         score = RemoteReward(url, **QUICK).score(of_texts(["a", "a"], ["b", "c"]))
     assert not score.known.any() and any(said in why for why in score.why), score.why
@@ -146,12 +112,12 @@ def test_nonsense_is_unknown_with_what_was_wrong(nonsense, said):
     ("vllm", {"data": [{"index": i, "probs": [0.5, 0.5]} for i in range(2)]}),
     ("rerank", {"results": [{"index": 1, "relevance_score": 0.5}]}),
     ("rerank", {"results": [{"index": i, "relevance_score": None} for i in range(2)]})])
-def test_the_other_kinds_see_nonsense_too(kind, nonsense):
+def test_the_other_kinds_see_nonsense_too(answering, kind, nonsense):
     with answering(lambda body, n: nonsense) as (url, _):
         assert "nonsense" in reason(RemoteReward(url, kind=kind, **QUICK), ["b", "c"])
 
 
-def test_answers_out_of_order_find_their_rows():
+def test_answers_out_of_order_find_their_rows(answering):
     def swapped(body, n):
         return {"data": [{"index": i, "probs": [len(body["input"][i])]} for i in (1, 0)]}
 
@@ -161,7 +127,7 @@ def test_answers_out_of_order_find_their_rows():
     assert asked[0][1]["use_activation"] is False
 
 
-def test_a_server_that_stumbles_is_asked_again_and_one_that_refuses_is_not():
+def test_a_server_that_stumbles_is_asked_again_and_one_that_refuses_is_not(answering):
     with answering(lambda body, n: (503, b"{}") if n < 3 else right(body, n)) as (url, asked):
         score = RemoteReward(url, timeout_s=2.0, retries=3, backoff_s=0.01).score(of_texts(["a"], ["bb"]))
         assert score.value[0, 0] == 2.0 and len(asked) == 3
@@ -200,7 +166,7 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_again(model):
 # --- what is asked ---------------------------------------------------------------------------------------
 
 
-def test_answers_are_kept_and_equal_questions_asked_once(tmp_path):
+def test_answers_are_kept_and_equal_questions_asked_once(answering, tmp_path):
     rows = of_texts(["a"] * 4, ["b", "bb", "b", "bbb"])
     with answering(right) as (url, asked):
         first = RemoteReward(url, cache=tmp_path / "kept.sqlite", **QUICK)
@@ -211,26 +177,26 @@ def test_answers_are_kept_and_equal_questions_asked_once(tmp_path):
         assert again.score(rows).members is not None
 
 
-def test_failures_are_not_kept(tmp_path):
+def test_failures_are_not_kept(answering, tmp_path):
     with answering(lambda body, n: (400, b"{}") if n == 1 else right(body, n)) as (url, _):
         remote = RemoteReward(url, cache=tmp_path / "kept.sqlite", **QUICK)
         assert not remote.score(of_texts(["a"], ["b"])).all_known
         assert remote.score(of_texts(["a"], ["b"])).all_known
 
 
-def test_members_travel_so_that_pessimism_works_from_far():
+def test_members_travel_so_that_pessimism_works_from_far(answering):
     with answering(right) as (url, _):
         pessimist = worst(RemoteReward(url, **QUICK))
         assert pessimist.score(of_texts(["a", "a"], ["bb", "b"])).value[:, 0].tolist() == [1.0, 0.0]
 
 
-def test_requests_are_cut_to_size_and_rejoined_in_order():
+def test_requests_are_cut_to_size_and_rejoined_in_order(answering):
     with answering(right) as (url, asked):
         score = RemoteReward(url, batch=3, **QUICK).score(of_texts(["a"] * 10, ["x" * n for n in range(10)]))
         assert score.value[:, 0].tolist() == list(range(10)) and len(asked) == 4
 
 
-def test_one_part_that_fails_leaves_the_others_known():
+def test_one_part_that_fails_leaves_the_others_known(answering):
     def half(body, n):
         return (400, b"{}") if "bad" in body["completions"] else right(body, n)
 
@@ -239,7 +205,7 @@ def test_one_part_that_fails_leaves_the_others_known():
     assert score.known[:, 0].tolist() == [True, False, True]
 
 
-def test_the_token_is_sent_and_a_copy_for_another_process_works():
+def test_the_token_is_sent_and_a_copy_for_another_process_works(answering):
     with answering(right) as (url, asked):
         remote = pickle.loads(pickle.dumps(RemoteReward(url, token="secret", **QUICK)))  # noqa: S301
         assert remote.score(of_texts(["a"], ["b"])).all_known and asked[0][2] == "Bearer secret"
@@ -265,7 +231,7 @@ def test_a_cache_that_is_no_cache_is_named(tmp_path):
         RemoteReward("http://127.0.0.1:9", cache=tmp_path / "x")
 
 
-def test_it_is_saved_without_its_token_and_restored(tmp_path, monkeypatch):
+def test_it_is_saved_without_its_token_and_restored(answering, tmp_path, monkeypatch):
     from plaudit.core.saving import load_reward, save_reward
 
     monkeypatch.setenv("MY_TOKEN", "secret")
