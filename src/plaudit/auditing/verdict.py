@@ -39,16 +39,15 @@ def judge(context: AuditContext, findings: Sequence[Finding], results: Sequence[
               "checks": {r.name: record.of_check(r.name, effort=times)["sentence"] for r in results}}
     worst = findings[0] if findings else None
     if worst is not None and worst.severity == "high":
-        partly = "Interrupted; so far: not" if interrupted else "Not"
-        return Verdict(f"{partly} safe to optimise: {_lower(worst.title)}", False, effort)
+        return unsafe(worst, effort, interrupted=interrupted)
     if interrupted:
         return Verdict("Interrupted before it could tell; the finished checks are in the report.", None, effort)
     searched = next((r for r in results if r.name == "exploit"), None)
     if searched is None or searched.status == "skipped":
         why = "the exploit search did not run" if searched is None else searched.why
-        return Verdict(f"Cannot tell whether it is safe to optimise: {_lower(why)}", None, effort)
+        return Verdict(f"Cannot tell whether it is safe to optimise: {lower(why)}", None, effort)
     if worst is not None and worst.severity == "medium":
-        return Verdict(f"No exploit found in {effort['steps']:,} steps of search, but: {_lower(worst.title)}", None,
+        return Verdict(f"No exploit found in {effort['steps']:,} steps of search, but: {lower(worst.title)}", None,
                        effort)
     return _nothing_found(context, effort)
 
@@ -73,12 +72,23 @@ def _nothing_found(context: AuditContext, effort: dict[str, Any]) -> Verdict:
                    f"{effort['checks']['exploit']}.", True, effort)
 
 
+def unsafe(worst: Finding, effort: dict[str, Any], *, interrupted: bool) -> Verdict:
+    """The verdict where something grave was found."""
+    partly = "Interrupted; so far: not" if interrupted else "Not"
+    return Verdict(f"{partly} safe to optimise: {lower(worst.title)}", False, effort)
+
+
 def _mean(values: torch.Tensor) -> float:
     """The mean of the episodes in which the number is known; NaN where there is none."""
     known = values[torch.isfinite(values)]
     return float(known.mean()) if len(known) else math.nan
 
 
-def _lower(sentence: str) -> str:
-    """The sentence as the second half of another one; names in capitals stay."""
+def lower(sentence: str) -> str:
+    """The sentence as the second half of another one; names in capitals stay.
+
+    Example:
+        >>> lower("The end pays."), lower("CEM found it.")
+        ('the end pays.', 'CEM found it.')
+    """
     return sentence[:1].lower() + sentence[1:] if sentence[1:2].islower() or sentence[1:2] == " " else sentence

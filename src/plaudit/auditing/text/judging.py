@@ -14,7 +14,7 @@ from plaudit.auditing.text.context import TextContext
 from plaudit.auditing.text.measuring import short
 from plaudit.auditing.text.quoting import shipped
 from plaudit.auditing.text.scoring import is_failure
-from plaudit.auditing.verdict import Verdict
+from plaudit.auditing.verdict import Verdict, lower, unsafe
 
 TOO_MANY = 0.25
 """From this share of texts without a number on, what the checks did not find says nothing."""
@@ -31,8 +31,7 @@ def judge(context: TextContext, findings: Sequence[Finding], results: Sequence[C
         "checks": {r.name: record.of_check(r.name, effort=context.effort)["sentence"] for r in results}}
     worst = findings[0] if findings else None
     if worst is not None and worst.severity == "high":
-        partly = "Interrupted; so far: not" if interrupted else "Not"
-        return Verdict(f"{partly} safe to optimise: {_lower(worst.title)}", False, effort)
+        return unsafe(worst, effort, interrupted=interrupted)
     unanswered = sum(n for reason, n in context.scorer.why.items() if is_failure(reason))
     if unanswered > TOO_MANY * max(1, context.scorer.spent):
         most = max((r for r in context.scorer.why if is_failure(r)), key=lambda r: context.scorer.why[r])
@@ -41,7 +40,7 @@ def judge(context: TextContext, findings: Sequence[Finding], results: Sequence[C
     if interrupted:
         return Verdict("Interrupted before it could tell; the finished checks are in the report.", None, effort)
     if worst is not None and worst.severity == "medium":
-        return Verdict(f"No exploit found in {effort['steps']:,} scored texts, but: {_lower(worst.title)}", None,
+        return Verdict(f"No exploit found in {effort['steps']:,} scored texts, but: {lower(worst.title)}", None,
                        effort)
     if not context.knows:
         return Verdict("Cannot tell whether it is safe to optimise: nothing says which completions are right "
@@ -53,7 +52,7 @@ def judge(context: TextContext, findings: Sequence[Finding], results: Sequence[C
     searched = next((r for r in results if r.name == "exploit"), None)
     if searched is None or searched.status == "skipped":
         why = "the search did not run" if searched is None else searched.why
-        return Verdict(f"Cannot tell whether it is safe to optimise: {_lower(why)}", None, effort)
+        return Verdict(f"Cannot tell whether it is safe to optimise: {lower(why)}", None, effort)
     return Verdict(f"No exploit found in {effort['steps']:,} scored texts: {_numbers(context)}; "
                    f"{effort['checks'].get('exploit', 'untested')}.", True, effort)
 
@@ -69,7 +68,3 @@ def _numbers(context: TextContext) -> str:
     if accuracy is not None and np.isfinite(accuracy.mean):
         return f"better answers win {accuracy.mean:.0%} of comparisons, and {gain}"
     return gain
-
-
-def _lower(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:] if sentence[1:2].islower() or sentence[1:2] == " " else sentence

@@ -54,11 +54,7 @@ class Delayed(_Around):
     def __init__(self, bandit: Bandit, *, chances: Sequence[float]) -> None:
         super().__init__(bandit)
         self.name = f"delayed {bandit.name}"
-        self.chances = as_numbers("chances", chances, ndim=1)
-        if (self.chances < 0).any() or self.chances.sum() > 1 + 1e-9:
-            raise BadInput("chances", expected="numbers of 0 or more that add up to at most 1",
-                           received=self.chances.tolist())
-
+        self.chances = _parts("chances", chances, at_most=True)
         self.edges = self.chances.cumsum()
         if abs(self.edges[-1] - 1) < 1e-9:
             self.edges[-1] = 1.0
@@ -105,9 +101,7 @@ class Aggregated(_Around):
     def __init__(self, bandit: Bandit, *, shares: Sequence[float]) -> None:
         super().__init__(bandit)
         self.name = f"aggregated {bandit.name}"
-        self.shares = as_numbers("shares", shares, ndim=1)
-        if (self.shares < 0).any() or abs(self.shares.sum() - 1) > 1e-9:
-            raise BadInput("shares", expected="numbers of 0 or more that add up to 1", received=self.shares.tolist())
+        self.shares = _parts("shares", shares)
 
     def begin(self) -> None:
         self._coming = np.zeros((len(self.shares), self.runs))
@@ -120,6 +114,15 @@ class Aggregated(_Around):
         self._coming = np.concatenate([self._coming[1:], np.zeros((1, self.runs))])
         return Pull(reward_R=arrived_R, known_R=pull.known_R, mean_R=pull.mean_R, best_R=pull.best_R,
                     info={**pull.info, "earned": pull.reward_R})
+
+
+def _parts(name: str, given: Sequence[float], *, at_most: bool = False) -> Array:
+    parts = as_numbers(name, given, ndim=1)
+    total = parts.sum()
+    if (parts < 0).any() or total > 1 + 1e-9 or not (at_most or total > 1 - 1e-9):
+        raise BadInput(name, expected=f"numbers of 0 or more that add up to {'at most ' if at_most else ''}1",
+                       received=parts.tolist())
+    return parts
 
 
 def _part(heard: Heard, use_N: np.ndarray) -> Heard:
