@@ -5,6 +5,9 @@ an edge whose variance grows with how different they are. Variances add along a 
 so the variance of r(y1) - r(y2) given all edges is the effective resistance between them: the *inference distance*.
 Answers without any way between them cannot be compared at all: infinity, and the components say so.
 
+In a network with many edges the distance of two answers is near 1 / c1 + 1 / c2, c being the sum of conductances at
+each (von Luxburg et al. 2014): how well each one is tied in, not how alike they are. So keep `neighbours` small.
+
 Source:
     Qiu et al. (2024), Reward Generalization in RLHF: A Topological Perspective (induced Bayesian networks, section 4).
     The paper bounds the variance by sets of ways; that it is the effective resistance is the Gaussian reading of it.

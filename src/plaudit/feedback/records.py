@@ -90,7 +90,8 @@ class Preference:
     principles: tuple[str, ...] = ()
     """What they were judged by."""
     tree: Mapping[str, Any] | None = None
-    """Where the options stand in a tree of continuations: `{"id", "depth", "parent"}`."""
+    """Where the options stand in a tree of continuations: its `id`, and `depth`, `parent` (the number) and `shared`
+    (the tokens) of the last node that they have in common."""
     margin: float = 0.0
     """By how much the better one should win at least, in the units of the reward."""
     weight: float = 1.0

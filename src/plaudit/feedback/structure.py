@@ -45,7 +45,8 @@ def structural_function(distance: ArrayLike, groups: Sequence[int]) -> Array:
     order of the answers are searched exhaustively: the order of the leaves of an average-linkage tree.
 
     Args:
-        distance: Symmetric and finite; up to some hundred answers, so sample where there are more.
+        distance: Symmetric and finite; up to some hundred answers, so sample where there are more. 1 - cosine of
+            embeddings keeps their geometry; `all_distances` of a network with many neighbours does not.
         groups: M, each in 1..N.
 
     Raises:

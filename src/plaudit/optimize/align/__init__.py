@@ -11,7 +11,9 @@ from plaudit.optimize.align.mining import Mined, mine_pairs, mined_from
 from plaudit.optimize.align.policy import Policy, imitate
 from plaudit.optimize.align.small import SmallPolicy
 from plaudit.optimize.align.tables import TablePolicy, TableReward, tilted
+from plaudit.optimize.align.trees import chains, grow_trees
 
 __all__ = ["AlignConfig", "AlignResult", "BestOf", "BestOfCurve", "CausalPolicy", "Mined", "Pairs", "Policy",
-           "SmallPolicy", "TablePolicy", "TableReward", "align", "best_of_curve", "best_of_kl", "best_of_n", "dpo_loss",
-           "imitate", "measure", "mine_pairs", "mined_from", "over_optimisation", "pairs_of_texts", "tilted"]
+           "SmallPolicy", "TablePolicy", "TableReward", "align", "best_of_curve", "best_of_kl", "best_of_n", "chains",
+           "dpo_loss", "grow_trees", "imitate", "measure", "mine_pairs", "mined_from", "over_optimisation",
+           "pairs_of_texts", "tilted"]
