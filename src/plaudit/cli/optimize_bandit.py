@@ -32,10 +32,12 @@ class BanditArgs:
 
     algo: str = "ucb1"
     """dynlin-ucb, ucb1, sliding-ucb, linucb, d-linucb, beta-thompson, gaussian-thompson, linear-thompson, exp3,
-    batch-exp3, ar2, fixed or random; several with commas between them."""
+    batch-exp3, ar2, csl-ucb, linsem-ts, golem-greedy, recent-ucb, switching-plan, switching-greedy, single-cycle,
+    switching-commit, switching-optimist, block-ucb, fixed or random; several with commas between them."""
     task: str = "synthetic"
-    """synthetic, advertising, bernoulli, gaussian, linear, contextual, changing, dynamical, file.py:name of a bandit,
-    or a log of decisions *.csv or *.parquet."""
+    """synthetic, advertising, bernoulli, gaussian, linear, contextual, changing, dynamical, causal, switching, delayed,
+    aggregated, a file *.json or *.toml with `task` and its arguments, file.py:name of a bandit, or a log of decisions
+    *.csv or *.parquet."""
     rounds: int = 10_000
     """Pulls in each run."""
     runs: int = 20
@@ -43,7 +45,7 @@ class BanditArgs:
     seed: int = 0
     """The root of all randomness."""
     config: str = "{}"
-    """Options of the policy, as JSON, such as '{"scale": 0.1}'."""
+    """Options of the policy, as JSON, such as '{"scale": 0.1}'; of several by name: '{"ucb1": {"scale": 2}}'."""
     task_kwargs: str = "{}"
     """Options of the bandit, as JSON, such as '{"means": [0.1, 0.3]}'."""
     out: Path | None = None
@@ -89,7 +91,9 @@ def _played(args: BanditArgs, bandit: Any, options: dict[str, Any]) -> list[Regr
     from plaudit.optimize.bandits.run import play
 
     names = [name.strip() for name in args.algo.split(",")]
-    policies: list[Policy] = [make_policy(n, bandit, rounds=args.rounds, options=options) for n in names]
+    by_name = bool(options) and set(options) <= set(names)
+    policies: list[Policy] = [make_policy(n, bandit, rounds=args.rounds, options=options.get(n) if by_name else options)
+                              for n in names]
     console, meters = Console(highlight=False), []
     table = Table(box=None, pad_edge=False)
     for title in ("policy", "reward a round", f"regret of {args.rounds:,} rounds", "slope", "most pulled at the end"):

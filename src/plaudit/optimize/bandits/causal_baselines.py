@@ -12,6 +12,8 @@ from plaudit.optimize.bandits.policies import Policy, first_best
 from plaudit.tasks.bandits.causal_graph import causal_order, means_of_all, on_of
 from plaudit.tasks.bandits.protocol import Array, Bandit, Bools, Heard, Ints, Noise, as_numbers, positive
 
+_WILD = 500.0  # squared weights of one node whose exponential would overflow
+
 
 class LinSEMThompson(Policy):
     """Thompson sampling of the weights on the known graph: what knowing it is worth.
@@ -107,16 +109,32 @@ def golem(x_SN: Array, *, sparse: float = 0.02, acyclic: float = 5.0, threshold:
                      bounds=[(0, None)] * (2 * int(off.sum())))
     B = np.zeros((N, N))
     B[off] = found.x[: off.sum()] - found.x[off.sum():]
-    B[np.abs(B) <= threshold] = 0
+    B = cut(B, threshold)
+    return refitted(B, gram) if refit else B
+
+
+def cut(B: Array, threshold: float = 0.3) -> Array:
+    """Without the weights of `threshold` and less, and then without the smallest ones until no ring is left.
+
+    Example:
+        >>> cut(np.array([[0.0, 0.9], [0.5, 0.0]])).tolist()
+        [[0.0, 0.9], [0.0, 0.0]]
+    """
+    B = np.where(np.abs(B) > threshold, B, 0.0)
     while causal_order(B != 0) is None:
         p, n = np.unravel_index(np.where(B != 0, np.abs(B), np.inf).argmin(), B.shape)
         B[p, n] = 0
-    if refit:
-        for n in range(N):
-            causes = np.flatnonzero(B[:, n])
-            if len(causes):
-                B[causes, n] = np.linalg.lstsq(gram[np.ix_(causes, causes)], gram[causes, n], rcond=None)[0]
     return B
+
+
+def refitted(B: Array, gram: Array) -> Array:
+    """Least squares on the edges of B, from the sums of products of the centred nodes."""
+    out = np.zeros_like(B)
+    for n in range(len(B)):
+        causes = np.flatnonzero(B[:, n])
+        if len(causes):
+            out[causes, n] = np.linalg.lstsq(gram[np.ix_(causes, causes)], gram[causes, n], rcond=None)[0]
+    return out
 
 
 def _golem_loss(B: Array, gram: Array, acyclic: float) -> tuple[float, Array]:
@@ -125,7 +143,7 @@ def _golem_loss(B: Array, gram: Array, acyclic: float) -> tuple[float, Array]:
     rest = np.eye(N) - B
     error = float(np.trace(rest.T @ gram @ rest))
     sign, log = np.linalg.slogdet(rest)
-    if sign == 0 or error <= 0:
+    if sign == 0 or error <= 0 or (B * B).sum(0).max() > _WILD:  # the search goes back
         return 1e12, np.zeros_like(B)
     power = _exp(B * B)
     value = 0.5 * N * math.log(error) - log + acyclic * (float(np.trace(power)) - N)

@@ -173,7 +173,8 @@ def random_edges(rng: np.random.Generator, N: int, family: Family) -> Bools:
 
 
 def random_sem(nodes: int = 6, *, family: Family = "dense", seed: int = 0, nu: ArrayLike = 1.0,
-               Sigma: ArrayLike = 1.0) -> LinearSEM:
+               Sigma: ArrayLike = 1.0, allowed: Sequence[int] | None = None,
+               best: Literal["exact", "ascent"] = "exact") -> LinearSEM:
     """A random system, with nu = 1 and Sigma = I as in the paper.
 
     Args:
@@ -184,6 +185,8 @@ def random_sem(nodes: int = 6, *, family: Family = "dense", seed: int = 0, nu: A
         seed: of edges and weights.
         nu: see `LinearSEM`.
         Sigma: see `LinearSEM`.
+        allowed: see `LinearSEM`.
+        best: see `LinearSEM`.
 
     Raises:
         BadInput: for fewer than 2 nodes or an unknown family.
@@ -201,7 +204,7 @@ def random_sem(nodes: int = 6, *, family: Family = "dense", seed: int = 0, nu: A
         B = random_weights(rng, random_edges(rng, nodes, family))
         B2 = np.zeros_like(B) if family == "hard" else random_weights(rng, random_edges(rng, nodes, family))
         if family in ("hard", "sparse", "layered") or (B != B2).any(0)[1:].all():
-            return LinearSEM(B, B2, nu=nu, Sigma=Sigma)
+            return LinearSEM(B, B2, nu=nu, Sigma=Sigma, allowed=allowed, best=best)
 
 
 def with_change(system: LinearSEM, *, columns: int, at: int, seed: int) -> LinearSEM:
