@@ -8,8 +8,9 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from plaudit.core.lazy import attribute_of
 
 if TYPE_CHECKING:
     from plaudit.tasks.bandits.causal import LinearSEM as LinearSEM
@@ -43,11 +44,4 @@ _HOME = {"Aggregated": "delayed", "Bandit": "protocol", "Bernoulli": "stochastic
          "random_sem": "causal", "synthetic": "dynamical", "with_change": "causal"}
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(_HOME)}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = attribute_of(__name__, _HOME)
