@@ -80,6 +80,7 @@ def test_type_checkers_see_the_names_that_the_program_sees(name: str) -> None:
 
 def test_a_name_loads_once_and_then_belongs_to_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     package = types.ModuleType("plaudit.core")
+    package.__path__ = list(importlib.import_module("plaudit.core").__path__)
     monkeypatch.setitem(sys.modules, "plaudit.core", package)
     find = attribute_of("plaudit.core", {"Interval": "intervals", "gone": "nowhere", "absent": "intervals"})
     found = find("Interval")
