@@ -117,6 +117,7 @@ def learn(args: LearnArgs) -> int:
     import torch
 
     from plaudit.feedback.text.formats import read_pairs
+    from plaudit.learn.text.processes import is_first
     from plaudit.learn.text.training import STRENGTHS, fit_text, options_of
 
     model = _model(args.model)
@@ -133,6 +134,8 @@ def learn(args: LearnArgs) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     with _Bar() as bar:
         fitted = fit_text(records, model=model, out=args.out, progress=bar, **options)
+    if not is_first():
+        return 0
     print(f"fitted {args.loss} on {fitted.meta['training']['records']} records; saved in {args.out}")
     if (args.out / STRENGTHS).is_file():
         print(f"the strength of each pair, the weakest first: {args.out / STRENGTHS}")

@@ -64,8 +64,8 @@ def rewardbench(model: str, pairs: str) -> dict[str, Any]:
 
     transformers.BatchEncoding.to = lambda self, *where, **_: self  # its pipeline moves every batch to "cuda"
     out = Path(tempfile.mkdtemp())
-    theirs.rewardbench(theirs.Args(model=model, dataset=pairs, load_json=True, torch_dtype="float32", not_quantized=True,
-                                        save_all=True, output_dir=str(out), max_length=2048, batch_size=5))
+    theirs.rewardbench(theirs.Args(model=model, dataset=pairs, load_json=True, torch_dtype="float32", save_all=True,
+                                   not_quantized=True, output_dir=str(out), max_length=2048, batch_size=5))
     (file,) = out.rglob("*_all.jsonl")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     versions = {name: importlib.metadata.version(name) for name in ("rewardbench", "transformers", "torch")}

@@ -21,6 +21,7 @@ from plaudit.core.extras import require
 from plaudit.learn.text.examples import Example
 from plaudit.learn.text.loading import quiet
 from plaudit.learn.text.metrics import held_out
+from plaudit.learn.text.processes import by_one, processes, wait
 
 WHOLE = "whole.json"
 _SHOWN = 8
@@ -118,7 +119,7 @@ class Loop:
         with isolated_randomness(), quiet():
             trainer = self.trainer(train, validation)
             last = last_whole(self.folder)
-            _forget_torn(self.folder, last)
+            by_one(lambda: _forget_torn(self.folder, last))
             if last is not None:
                 _check_same(last, self._identity(train))
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -130,7 +131,8 @@ class Loop:
         rows = [(e.row, len(e.ids), sum(map(len, e.ids))) for e in train]
         import hashlib
 
-        return {"loss": self.loss.name, "options": json.loads(json.dumps(given)),
+        several = {"number of processes": processes()} if processes() > 1 else {}
+        return {"loss": self.loss.name, "options": json.loads(json.dumps(given)), **several,
                 "rows": hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]}
 
     def trainer(self, train: Sequence[Any], validation: Sequence[Any]) -> Any:
@@ -161,7 +163,7 @@ class _Rows(torch.utils.data.Dataset[Any]):
 
 def steps_of(options: LoopOptions, n: int) -> tuple[int, int]:
     """The number of steps, and after how many a checkpoint is due."""
-    per_epoch = max(1, math.ceil(math.ceil(n / options.batch) / options.accumulate))
+    per_epoch = max(1, math.ceil(math.ceil(n / (options.batch * processes())) / options.accumulate))
     steps = max(1, math.ceil(per_epoch * options.epochs))
     return steps, max(1, steps // max(1, options.evaluations))
 
@@ -276,6 +278,7 @@ def _callback() -> Any:
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             folder = self.loop.folder / f"checkpoint-{state.global_step}"
+            wait()  # until each process has written its part
             if state.is_world_process_zero and folder.is_dir():
                 sizes = {f.name: f.stat().st_size for f in folder.iterdir() if f.is_file()}
                 write_json(folder / WHOLE, {"files": sizes, **self.identity})
@@ -312,7 +315,8 @@ def _forget_torn(folder: Path, last: Path | None) -> None:
 
 def _check_same(checkpoint: Path, identity: dict[str, Any]) -> None:
     kept = json.loads((checkpoint / WHOLE).read_text(encoding="utf-8"))
-    other = [name for name, value in identity.items() if kept.get(name) != value]
+    alone = {"number of processes": 1}
+    other = [name for name, value in (alone | identity).items() if (alone | kept).get(name) != value]
     if other:
         raise BadInput("out", expected="a new folder, or that of the same training",
                        received=f"{checkpoint.parent.parent}, where the {', '.join(other)} differ",

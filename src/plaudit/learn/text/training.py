@@ -28,6 +28,7 @@ from plaudit.learn.text.loading import check_folder
 from plaudit.learn.text.metrics import HeldOut, held_out
 from plaudit.learn.text.modelling import Lora, RewardModel
 from plaudit.learn.text.objectives import Sum, stages
+from plaudit.learn.text.processes import by_one, join
 from plaudit.learn.text.strengths import CrossFit, cross_fit
 from plaudit.learn.text.trainer import Loop, LoopOptions, Meta, Progress, isolated_randomness
 
@@ -137,6 +138,7 @@ def fit_text(records: Sequence[Preference], *, out: str | Path, progress: Progre
     if not records:
         raise BadInput("records", expected="at least one record", received="none")
     with isolated_randomness():
+        join()
         format = _format(how)
         train, held = _sides(records, validation_records, how, plan, format)
         identity = {"data": data_hash(records), "loss": how.loss, "options": _said(how)}
@@ -176,6 +178,10 @@ def _check(how: FitText) -> None:
                         ("ensemble", how.ensemble), ("lr", 1.0 if loop.lr is None else loop.lr)):
         if not value > 0:
             raise BadInput(name, expected="a number above 0", received=value)
+    if loop.arguments.get("fsdp") and not torch.cuda.is_available():
+        raise BadInput("arguments", expected="no fsdp on a machine without accelerators (it would be overlooked)",
+                       received=f"fsdp={loop.arguments['fsdp']}",
+                       fix="leave it out: several processes on CPUs share the batch")
     if how.frozen and how.lora is not None:
         raise BadInput("frozen", expected="a frozen backbone or LoRA, not both", received="both")
     if how.expo and (how.lora is not None or not how.validation):
@@ -293,10 +299,14 @@ class _Fit:
             "identity": self.identity, "history": _plain(history), "records": len(self.train),
             "held_out": None if measured is None else measured.to_json(), "expo_alpha": alpha}}
         backbone = modelling.merged(model)
-        saving.save(self.out, backbone=backbone.cpu(), head=model.head.cpu(), format=self.format, meta=meta)
-        card.write(self.out)
-        if not keep_checkpoints:
-            shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
+
+        def written() -> None:
+            saving.save(self.out, backbone=backbone.cpu(), head=model.head.cpu(), format=self.format, meta=meta)
+            card.write(self.out)
+            if not keep_checkpoints:
+                shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
+
+        by_one(written)
         return Fitted(self.out, tuple(history), measured, saving.read_meta(self.out))
 
     def _needs(self, name: str) -> bool:
@@ -408,13 +418,12 @@ class _Fit:
 
             inner.load_state_dict(read_tensors(final)[0])
             return json.loads(log.read_text(encoding="utf-8"))
-        write_tensors(folder / "first.safetensors", inner.state_dict())
+        by_one(lambda: write_tensors(folder / "first.safetensors", inner.state_dict()))
         options = self.how.loop if not cached or self.how.frozen else replace(self.how.loop, lr=_RATES["frozen"])
         loop = Loop(inner, loss, self._collator(encoder), options, folder, attributes=self.attributes,
                     meta=self._meta(), progress=self.progress)
         history = [{"stage": number, **line} for line in loop.run(train, held)]
-        write_json(log, _plain(history))
-        write_tensors(final, inner.state_dict())
+        by_one(lambda: (write_json(log, _plain(history)), write_tensors(final, inner.state_dict())))
         return history
 
     def _collator(self, encoder: Encoder) -> Callable[[Sequence[Example]], Collated]:
