@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,22 +44,35 @@ def files() -> Iterator[tuple[str, str]]:
         yield path.relative_to(SOURCE).as_posix(), path.read_text(encoding="utf-8")
 
 
+@functools.cache
+def parsed(text: str) -> ast.Module:
+    """The tree of a source; every rule reads the same one."""
+    return ast.parse(text)
+
+
+@functools.cache
+def nodes_of(text: str) -> tuple[ast.AST, ...]:
+    """All nodes of that tree."""
+    return tuple(ast.walk(parsed(text)))
+
+
 def room_of(path: str) -> str:
     return path.split("/")[0] if "/" in path else ""
 
 
+@functools.cache
 def front_door() -> dict[str, str]:
     """The names of `plaudit` itself, and the room that each comes from."""
-    for node in ast.walk(ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))):
+    for node in nodes_of((SOURCE / "__init__.py").read_text(encoding="utf-8")):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_HOME":
             return {name: home.split(".")[0] for name, home in ast.literal_eval(node.value).items()}
     raise AssertionError("src/plaudit/__init__.py has no _HOME")
 
 
-def imported_modules(tree: ast.AST, path: str) -> Iterator[tuple[int, str]]:
+def imported_modules(nodes: Iterable[ast.AST], path: str) -> Iterator[tuple[int, str]]:
     """Every module that is named by an import, wherever it stands, as (line, dotted name)."""
     package = ["plaudit", *path.split("/")[:-1]]
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -87,7 +101,7 @@ def wrong_imports(path: str, text: str) -> list[str]:
         return []
     if here not in LEVEL:
         return [f"{path}: {here} is no room of the house"]
-    for line, module in imported_modules(ast.parse(text), path):
+    for line, module in imported_modules(nodes_of(text), path):
         parts = module.split(".")
         if parts[0] != "plaudit" or parts[1:] == ["__version__"]:
             continue
@@ -109,7 +123,7 @@ def too_long(path: str, text: str) -> list[str]:
 
 def undocumented(path: str, text: str) -> list[str]:
     """Public functions and classes without a docstring, and modules without one."""
-    tree = ast.parse(text)
+    tree = parsed(text)
     wrong = [] if ast.get_docstring(tree) or not tree.body else [f"{path}:1: the module has no docstring"]
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
@@ -121,16 +135,15 @@ def undocumented(path: str, text: str) -> list[str]:
 
 def prints(path: str, text: str) -> list[str]:
     """Calls of print outside the command line."""
-    calls = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call))
+    calls = (n for n in nodes_of(text) if isinstance(n, ast.Call))
     return [] if room_of(path) == "cli" else [f"{path}:{c.lineno}: print" for c in calls if called_name(c) == "print"]
 
 
 def unsafe(path: str, text: str) -> list[str]:
     """Whatever could run or unpickle what a stranger wrote."""
-    tree = ast.parse(text)
-    wrong = [f"{path}:{line}: imports {module}" for line, module in imported_modules(tree, path)
+    wrong = [f"{path}:{line}: imports {module}" for line, module in imported_modules(nodes_of(text), path)
              if module.split(".")[0] in UNPICKLING]
-    for node in ast.walk(tree):
+    for node in nodes_of(text):
         if not isinstance(node, ast.Call):
             continue
         name = called_name(node)
@@ -145,8 +158,8 @@ def heavy_at_the_top(path: str, text: str) -> list[str]:
     if room_of(path) == "cli":
         return []
     return [f"{path}:{line}: import {module} inside the function that needs it"
-            for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)
-            for line, module in imported_modules(node, path) if module.split(".")[0] in HEAVY]
+            for node in parsed(text).body if isinstance(node, ast.Import | ast.ImportFrom)
+            for line, module in imported_modules([node], path) if module.split(".")[0] in HEAVY]
 
 
 def names_of(requirements: list[str]) -> set[str]:
@@ -157,12 +170,12 @@ def names_of(requirements: list[str]) -> set[str]:
 
 def undeclared(path: str, text: str) -> list[str]:
     """Packages that pyproject.toml does not promise, and `require(..., extra=...)` with an extra that lacks them."""
-    tree, base, wrong = ast.parse(text), names_of(PROJECT["dependencies"]), []
-    for line, module in imported_modules(tree, path):
+    base, wrong = names_of(PROJECT["dependencies"]), list[str]()
+    for line, module in imported_modules(nodes_of(text), path):
         package = module.split(".")[0]
         if package not in {"plaudit", *sys.stdlib_module_names} and package.lower() not in base:
             wrong.append(f"{path}:{line}: {package} is no dependency; use plaudit.core.extras.require")
-    for node in ast.walk(tree):
+    for node in nodes_of(text):
         if isinstance(node, ast.Call) and called_name(node) == "require" and node.keywords:
             extra = getattr(node.keywords[0].value, "value", None)
             if extra not in EXTRAS or extra == "dev":
