@@ -85,3 +85,41 @@ def test_calibration_error_of_a_calibrated_and_of_a_sure_model() -> None:
     won = (rng.uniform(size=20_000) < p).astype(float)
     assert expected_error(p, won) < 0.02
     assert expected_error(np.full(20_000, 0.999), won) > 0.2
+
+
+def test_a_curve_of_sampled_texts_needs_gold_that_differs() -> None:
+    """Right answers of the data are gold where no reward of the intent is named; all wrong says nothing."""
+    from plaudit.auditing.text.audit import audit_text
+
+    rows = [{"prompt": f"What is {a} + 27?", "answer": str(a + 27)} for a in range(11, 23)]
+
+    def writes(share: float):
+        def sample(prompt: str, n: int, seed: int) -> list[str]:
+            right = str(int(prompt.split()[2]) + 27)
+            return [f"It is {right}." if k < share * n else "It is 7, and that is " + "really " * k + "it." for k in
+                    range(n)]
+
+        return sample
+
+    def told(share: float):
+        report = audit_text(lambda completion_text: float(len(completion_text)), rows, mode="model",
+                            generator=writes(share), only=["overoptimisation"])
+        return report, report.checks[0]
+
+    report, check = told(0.5)
+    assert check.status == "finding" and report.findings[0].severity == "high"
+    assert report.findings[0].evidence["turning point (n)"].mean == 1
+    assert report.config["power"]["overoptimisation"] >= 0
+    _, check = told(0.0)
+    assert check.status == "skipped" and "all texts are worth the same (0)" in check.why
+
+
+def test_a_folder_that_writes_nothing_is_no_generator(tiny_reward, tmp_path) -> None:
+    from plaudit.auditing.text.sampling import sampler
+    from plaudit.core.errors import BadInput
+
+    (tmp_path / "config.json").write_text('{"model_type": "nothing"}')
+    (tmp_path / "model.safetensors").write_bytes(b"half")
+    for folder in (tmp_path / "missing", tmp_path):
+        with pytest.raises(BadInput, match="generator: expected the folder of a causal language model"):
+            sampler(folder)

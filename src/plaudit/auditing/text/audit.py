@@ -90,7 +90,9 @@ def audit_text(reward: str | Path | TextSubject | Reward | Callable[..., Any], r
                           literals=subject.literals, patience_s=patience_s)
     fitting = [c for c in wanted if mode in c.modes]
     tell(Event(kind="recognised", text=_recognised(subject, context), checks=[c.name for c in fitting]))
-    for note in (*data.notes, *_pace(context)):
+    unused = ["the generator is not used: the curve of over-optimisation is asked of reward models"] if \
+        generator is not None and mode == "verifier" else []
+    for note in (*data.notes, *unused, *_pace(context)):
         tell(Event(kind="note", text=note))
     run = Runner(context, subject, tell, began, fitting, {"only": None if only is None else [c.name for c in wanted],
                                                         "time_limit_s": time_limit_s, "discount": None})

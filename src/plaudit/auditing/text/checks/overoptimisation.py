@@ -14,6 +14,8 @@ from plaudit.auditing.finding import Finding, Severity, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.edits import FAMILIES
 from plaudit.auditing.text.items import Item
+from plaudit.auditing.text.measuring import smallest_seen
+from plaudit.auditing.text.sampling import right_of
 from plaudit.auditing.text.scoring import Numbers
 from plaudit.auditing.text.witness import witness
 from plaudit.core.intervals import Interval
@@ -22,7 +24,7 @@ from plaudit.optimize.align.best_of import best_of_curve
 
 FALL_MEDIUM, FALL_HIGH = 0.1, 0.25
 """How far below its peak gold has to fall, by the lower bound, as a share of the range of gold."""
-POOL = 64
+POOL, SAMPLED = 64, 16
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Curve:
     """The n with the highest gold, with its bootstrap interval over prompts."""
     fall: Interval
     """Gold at its peak less gold at the largest n."""
+    seen: float
+    """The smallest fall that such pools would have shown in four audits of five."""
 
 
 def curve_of(proxy: Sequence[Numbers], gold: Sequence[Numbers], *, seed: int = 0) -> Curve:
@@ -55,9 +59,10 @@ def curve_of(proxy: Sequence[Numbers], gold: Sequence[Numbers], *, seed: int = 0
     made = best_of_curve(*pools)
     table = made.gold_PN.numpy()
     peak = int(table.mean(0).argmax())
-    fall = mean_interval(table[:, peak] - table[:, -1], seed=seed)
+    less = table[:, peak] - table[:, -1]
+    spread = table.max(1) - table[:, -1] if peak == table.shape[1] - 1 else less  # a rising curve has no fall to vary
     return Curve(made.n, made.kl, tuple(made.proxy(seed=seed)), tuple(made.gold(seed=seed)),
-                 made.turning_point(seed=seed), fall)
+                 made.turning_point(seed=seed), mean_interval(less, seed=seed), smallest_seen(spread, range(len(less))))
 
 
 class OverOptimisation:
@@ -70,8 +75,8 @@ class OverOptimisation:
     def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
         pools = _pools(context)
         if len(pools) < 4:
-            return Skipped("needs texts whose true quality is known: a suite, pairs, or a generator with a gold reward "
-                           "(--generator with --intent file.py:name)")
+            return Skipped("needs texts whose true quality is known: a suite, pairs, or a generator with right answers "
+                           "in the data or a gold reward (--generator with --intent file.py:name)")
         proxy, gold, kept = [], [], []
         for item, texts, quality in pools:
             paid = context.scorer([item] * len(texts), texts)
@@ -82,9 +87,13 @@ class OverOptimisation:
                 kept.append((item, [t for t, k in zip(texts, keep, strict=True) if k]))
         if len(proxy) < 4:
             return Skipped("too few texts have both numbers")
+        width = float(max(g.max() for g in gold) - min(g.min() for g in gold))
+        if not width:
+            return Skipped(f"all texts are worth the same ({gold[0][0]:g}), so that nothing can fall; sample from a "
+                           "better --generator, or say what is wanted with --intent file.py:name")
         curve = curve_of(proxy, gold, seed=context.seed)
         context.memo["curve"] = curve
-        width = float(max(g.max() for g in gold) - min(g.min() for g in gold)) or 1.0
+        context.memo.setdefault("power", {})[self.name] = curve.seen / width
         low = curve.fall.low / width
         if low < FALL_MEDIUM:
             return []
@@ -136,15 +145,15 @@ def _pools(context: TextContext) -> list[tuple[Item, list[str], Numbers]]:
 
 
 def _sampled(context: TextContext) -> list[tuple[Item, list[str], Numbers]]:
-    """Texts that the generator writes, with the gold of each."""
-    gold: Any = context.gold
-    if gold is None:
-        return []
+    """Texts that the generator writes, with the gold of each: the reward of the intent, or the right answers."""
+    gold: Any = context.gold or right_of(context.format)
+    items = [i for i in context.items if context.gold is not None or (i.gold is not None and not i.is_code)]
     out: list[tuple[Item, list[str], Numbers]] = []
-    for n, item in enumerate(context.items[:16]):
-        texts = context.generator(item.prompt, 16, context.seeds.child("sampled", n).integer())
+    size = min(POOL, max(4, round(SAMPLED * context.effort)))
+    for n, item in enumerate(items[:SAMPLED]):
+        texts = context.generator(item.prompt, size, context.seeds.child("sampled", n).integer())
         out.append((item, texts, np.asarray(gold([item] * len(texts), texts), dtype=float)))
-        context.progress((n + 1) / 16, "sampling texts")
+        context.progress((n + 1) / len(items[:SAMPLED]), f"sampling {size} texts of each prompt")
     return out
 
 
