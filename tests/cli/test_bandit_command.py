@@ -64,3 +64,38 @@ def test_a_bad_row_is_named(run, here, bad, says):
 def test_wrong_words_are_one_line(run, words, says):
     done = run("optimize", "bandit", *words)
     assert done.code == 2 and says in done.err and len(done.err.strip().splitlines()) == 1
+
+
+SYSTEM = 'task = "causal"\nB = [[0, 1.0], [0, 0]]\nB_prime = [[0, -1.0], [0, 0]]\nSigma = [1.0, 0.5]\n'
+
+
+def test_a_bandit_may_be_described_in_a_file(run, here):
+    (here / "shop.toml").write_text(SYSTEM, encoding="utf-8")
+    (here / "late.json").write_text(json.dumps({"task": "delayed", "of": {"task": "gaussian", "means": [0.0, 3.0]},
+                                                "chances": [0.5, 0.5]}), encoding="utf-8")
+    done = run("optimize", "bandit", "--algo", "csl-ucb,ucb1", "--task", "shop.toml", "--rounds", "200", "--runs", "2",
+               "--config", '{"csl-ucb": {"noise": "estimated"}}', "--out", "out")
+    assert done.code == 0 and "causal" in done.out and "note: the mean" in done.out, done.err
+    kept = json.loads((here / "out" / "result.json").read_text())
+    assert kept["csl-ucb"]["regret"]["mean"] < 200  # the two interventions that are wrong lose 2 a round
+    late = run("optimize", "bandit", "--task", "late.json", "--rounds", "60", "--runs", "2")
+    assert late.code == 0 and "delayed gaussian" in late.out
+
+
+def test_payoffs_that_fall_are_projected_on_request_and_it_is_said(run):
+    words = ("optimize", "bandit", "--task", "switching", "--algo", "switching-plan", "--rounds", "50", "--runs", "2")
+    done = run(*words, "--task-kwargs", '{"payoffs": [[0.0, 0.4, 0.2, 1.0]]}')
+    assert done.code == 2 and "monotone='project'" in done.err
+    done = run(*words, "--task-kwargs", '{"payoffs": [[0.0, 0.4, 0.2, 1.0]], "monotone": "project"}')
+    assert done.code == 0 and "projected to monotone ones, by up to 0.1" in " ".join(done.out.split())
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    (SYSTEM.replace("[0, 0]]\nB", "[0.5, 0]]\nB"), "the ring 0 -> 1 -> 0"),
+    (SYSTEM + "nuu = 1\n", "nuu: expected an argument"),
+    (SYSTEM.replace('"causal"', '"casual"'), "task: expected one of"), (SYSTEM.replace("B_prime", "B"), "TOML object"),
+    ("B_prime = 1\ntask = 'causal'", "no B"), ('task = "delayed"\nchances = [1.0]\nof = "gaussian"', "of: task")])
+def test_a_wrong_description_is_one_line(run, here, text, says):
+    (here / "shop.toml").write_text(text, encoding="utf-8")
+    done = run("optimize", "bandit", "--task", "shop.toml")
+    assert done.code == 2 and says in done.err and len(done.err.strip().splitlines()) == 1, done.err

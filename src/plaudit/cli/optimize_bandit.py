@@ -112,6 +112,8 @@ def _played(args: BanditArgs, bandit: Any, options: dict[str, Any]) -> list[Regr
                           _slope(meter), f"arm {arm}{told} ({late[arm] / late.sum():.0%})")
     console.print(table)
     console.print(f"{args.runs} runs of {bandit.name}; regret against {bandit.comparator}; 95% intervals over runs")
+    for note in dict.fromkeys(note for note in (bandit.note, *(p.note for p in policies)) if note):
+        console.print(f"note: {note}")
     return meters
 
 

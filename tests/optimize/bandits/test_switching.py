@@ -218,3 +218,24 @@ def test_recharging_arms_need_no_runs() -> None:
     assert (p[:, :4] == 0).all() and (p[:, 4:] == delays[:, 1:]).all()
     assert relax(p).value == pytest.approx(relax(p, delay_only=True).value, abs=1e-9)
     assert relax(random_monotone(3, 4, seed=2)).value > relax(random_monotone(3, 4, seed=2), delay_only=True).value
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_linear_program_has_the_value_of_its_best_vertex(seed: int) -> None:
+    p, D = random_monotone(2, 2, seed=seed), 2
+    gain = cycle_payoffs(p)
+    columns = [(a, n + k, k, gain[a, n - 1, k - 1]) for a in range(2) for n in range(1, D + 1) for k in range(1, D + 1)]
+    columns += [(a, 1, 1, p[a, 0]) for a in range(2)]
+    worth = np.array([c[3] for c in columns] + [0.0] * 3)
+    table = np.zeros((3, len(columns) + 3))  # an arm's time each, pulls, and what is left of them
+    for j, (arm, length, pulled, _) in enumerate(columns):
+        table[arm, j], table[2, j] = length, pulled
+    table[:, len(columns):] = np.eye(3)
+    best = 0.0
+    for basis in itertools.combinations(range(len(worth)), 3):
+        square = table[:, basis]
+        if abs(np.linalg.det(square)) > 1e-9:
+            x = np.linalg.solve(square, np.ones(3))
+            if (x >= -1e-12).all():
+                best = max(best, float(x @ worth[list(basis)]))
+    assert relax(p).value == pytest.approx(best, abs=1e-9)

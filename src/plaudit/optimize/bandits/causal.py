@@ -101,6 +101,8 @@ class CSLUCB(Policy):
 
     def __init__(self, options: CSLOptions | None = None, *, name: str = "csl-ucb") -> None:
         self.options, self.name = options or CSLOptions(), name
+        if self.options.noise == "estimated":
+            self.note = "the mean and the variance of the noise are estimates: intercepts and residuals of regressions"
 
     def start(self, bandit: Bandit) -> None:
         world, o = sem_of(bandit, self.name), self.options

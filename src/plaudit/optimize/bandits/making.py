@@ -76,7 +76,7 @@ def _switching(*, payoffs: Any = None, **options: Any) -> Bandit:
 
 
 def _around(kind: Callable[..., Bandit]) -> Callable[..., Bandit]:
-    def made(*, of: Mapping[str, Any], **options: Any) -> Bandit:
+    def made(*, of: Any, **options: Any) -> Bandit:  # whatever a file says
         return kind(described(of, "of"), **options)
 
     return made
@@ -151,8 +151,12 @@ def make_bandit(name: str, *, options: Mapping[str, Any] | None = None) -> Bandi
     return bandit
 
 
-def described(what: Mapping[str, Any], where: str) -> Bandit:
+def described(what: Any, where: str) -> Bandit:
     """The bandit of a description: its `task`, and the arguments of that.
+
+    Args:
+        what: a mapping, as JSON or TOML makes it.
+        where: it stands, for messages.
 
     Raises:
         BadInput: for a task that is unknown, or arguments that it does not take.

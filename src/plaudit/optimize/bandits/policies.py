@@ -30,6 +30,8 @@ class Policy(ABC):
     """
 
     name: str = "policy"
+    note: str = ""
+    """What has to be known of its choices, such as that something was estimated that is told by default."""
     runs: int
     rounds: int
     K: int

@@ -93,6 +93,8 @@ class Bandit(ABC):
     """The features of the arms, where they have any that stay."""
     comparator: str = "optimum"
     """What regret is counted against, in words: the optimum, 0.632 of the LP, the best fixed arm, ..."""
+    note: str = ""
+    """What has to be known of its numbers, such as that payoffs were changed to fit."""
     noise_kind: Literal["normal", "uniform"] = "normal"
     noise_k: int = 1
     """How many random numbers a run needs in a round."""

@@ -225,6 +225,12 @@ class LastSwitch(Bandit):
     def __init__(self, payoffs: ArrayLike, *, sigma: float | None = None, best: float | None = None,
                  comparator: str = "", monotone: Literal["refuse", "project", "allow"] = "refuse") -> None:
         self.payoffs_AS = as_payoffs(payoffs, monotone=monotone)
+        moved_by = float(np.abs(self.payoffs_AS - np.asarray(payoffs, dtype=np.float64)).max())
+        if moved_by > 0:
+            self.note = (f"payoffs were projected to monotone ones, by up to {moved_by:.3g}: rewards, regret and the "
+                         "guarantee are those of the projected payoffs")
+        elif monotone == "allow" and (np.diff(self.payoffs_AS, axis=1) < -1e-12).any():
+            self.note = "payoffs are not monotone: the share of 1 - 1/e is not guaranteed"
         self.A, self.longest = len(self.payoffs_AS), self.payoffs_AS.shape[1] // 2
         self.K = self.A + 1
         if sigma is None and not ((self.payoffs_AS >= 0) & (self.payoffs_AS <= 1)).all():
