@@ -42,6 +42,8 @@ class LearnFeaturesArgs:
     """What a completion is worth that lacks a feature: its mean and what its flag has earned, or nothing is known."""
     hidden: list[int] = field(default_factory=lambda: [16])
     """Widths of the perceptron's hidden layers."""
+    steps: int = 300
+    """Updates of each model."""
     ties: Literal["soft", "rao-kupper", "drop"] = "soft"
     """What a tie says: the label 0.5, an outcome of its own, or nothing."""
     validation: float = 0.1
@@ -74,7 +76,7 @@ def learn_features(args: LearnFeaturesArgs) -> int:
         raise BadInput("--data", expected="a file or folder that exists", received=str(args.data))
     config = FitFeatures(
         kind=args.model, length_control=args.length_control, on_missing=args.on_missing, validation=args.validation,
-        heads=HeadOptions(hidden=tuple(args.hidden), ties=args.ties), seed=args.seed,
+        heads=HeadOptions(hidden=tuple(args.hidden), steps=args.steps, ties=args.ties), seed=args.seed,
         running=Running(workers=args.workers, time_limit_s=args.time_limit))
     features = FeatureSet.load(args.features)
     torch.set_num_threads(args.threads)
