@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -124,6 +124,7 @@ class MetaStep:
         batch: Prompts drawn for a step.
         order: 1 or 2.
         random_P: Members that move as far in a random direction: a control.
+        set_P: Which set each member sees; that of its data by default.
 
     Raises:
         BadInput: for one sample of a prompt, where J is undefined.
@@ -136,7 +137,8 @@ class MetaStep:
     step_P: Float[Tensor, "P"]
     batch: int = 8
     order: Literal[1, 2] = 1
-    random_P: Tensor | None = None
+    random_P: Bool[Tensor, "P"] | None = None
+    set_P: Int[Tensor, "P"] | None = None
 
     def __post_init__(self) -> None:
         if self.x_SGKD.shape[2] < 2:
@@ -148,6 +150,7 @@ class MetaStep:
               noise: MemberNoise) -> Float[Tensor, "P W"]:
         """theta' as a function of theta, given the prompts of the step."""
         flat = net.flat
+        sets = sets if self.set_P is None else self.set_P
         x = self.x_SGKD[sets.unsqueeze(1), group_Pb]
         P, b, K, D = x.shape
         with torch.enable_grad():
@@ -237,13 +240,15 @@ def gaps(net: PopulationMLP, x_SN2D: Float[Tensor, "S N 2 D"], set_P: Int[Tensor
     return torch.cat(out, 1)
 
 
-def represent(net: PopulationMLP, flat: Float[Tensor, "P W"], x: Float[Tensor, "P M D"], *,
-              dropout: float = 0.0) -> Float[Tensor, "P M F"]:
-    """The last hidden layer, with dropout behind each."""
+def represent(net: PopulationMLP, flat: Float[Tensor, "P W"], x: Float[Tensor, "P M D"], *, dropout: float = 0.0,
+              generator: torch.Generator | None = None) -> Float[Tensor, "P M F"]:
+    """The last hidden layer, with dropout behind each, of the same units for all members."""
     part = net.named(flat)
     act = {"tanh": torch.tanh, "relu": F.relu, "silu": F.silu}[net.activation]
     for i in range(len(net.sizes) - 2):
-        x = F.dropout(act(torch.baddbmm(part[f"bias_{i}"], x, part[f"weight_{i}"])), dropout)
+        x = act(torch.baddbmm(part[f"bias_{i}"], x, part[f"weight_{i}"]))
+        if dropout:
+            x = x * (torch.rand(x.shape[1:], generator=generator) >= dropout) / (1 - dropout)
     return x
 
 
@@ -262,14 +267,12 @@ class _Contrast:
             shape = (self.how.prototypes, self.how.hidden[-1])
             drawn = [torch.randn(shape, generator=s.child("prototypes").torch()) for s in self.seeds]
             self.params = [torch.stack(drawn).flatten(1).requires_grad_()]
-        self.root = self.seeds[0].child("dropout").integer() % 2**31
+        self.generator = self.seeds[0].child("dropout").torch()
 
     def __call__(self, net: PopulationMLP, flat: Tensor, x: Float[Tensor, "P b 2 D"],
                  label: Float[Tensor, "P b"]) -> Float[Tensor, "P"]:
-        self.root += 1
-        with torch.random.fork_rng():
-            torch.manual_seed(self.root)
-            one, two = (represent(net, flat, x.flatten(1, 2), dropout=self.how.dropout) for _ in range(2))
+        one, two = (represent(net, flat, x.flatten(1, 2), dropout=self.how.dropout, generator=self.generator)
+                    for _ in range(2))
         if self.how.contrast_of == "differences":
             sign = torch.where(label >= 0.5, 1.0, -1.0).unsqueeze(-1)
             one, two = ((h[:, 0::2] - h[:, 1::2]) * sign for h in (one, two))
