@@ -87,8 +87,9 @@ def _run(args: AuditArgs, listen: Listener) -> AuditReport:
                        received=args.kind or str(args.tokenizer))
     if args.target.startswith(("flaw:", "healthy:")):
         options |= _of_the_collection(args)
+    patience: dict[str, Any] = {} if args.budget is None else {"patience_s": args.budget}
     return run(**options, generator=args.generator, effort=args.effort, seed=args.seed, only=args.only,
-               time_limit_s=args.time_limit, patience_s=args.budget or 300.0, trust=args.trust, listen=listen)
+               time_limit_s=args.time_limit, **patience, trust=args.trust, listen=listen)
 
 
 def _of_the_collection(args: AuditArgs) -> dict[str, Any]:

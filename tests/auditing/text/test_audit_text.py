@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from plaudit.auditing.baseline import Baseline
 from plaudit.auditing.report.sarif import sarif
@@ -184,3 +185,35 @@ def test_pairs_make_an_audit_of_a_model() -> None:
     report = audit_text(lambda completion_text: float(len(completion_text)), data, only=["ranking", "length"])
     assert report.config["mode"] == "model"
     assert {f.check for f in report.findings} >= {"length"}
+
+
+def test_a_slow_reward_is_asked_about_fewer_prompts_by_all_checks() -> None:
+    """The cut is said with what the whole would take; --budget gives it back."""
+    import time
+
+    from plaudit.core.reward import Reward
+    from plaudit.core.score import Score
+
+    class Slow(Reward):
+        name = "slow"
+
+        def evaluate(self, episodes: Any) -> Score:
+            time.sleep(2e-4 * episodes.B)
+            value = episodes.mask * 0.0
+            value[range(episodes.B), episodes.last] = torch.tensor([-float(len(c)) for c in
+                                                                    episodes.columns["completion_text"]])
+            return Score.of(value, mask=episodes.mask)
+
+    notes: dict[float, list[str]] = {}
+    texts: dict[float, int] = {}
+    only = ["contract", "ranking", "length", "spread", "overoptimisation", "exploit"]
+    for patience in (0.2, 1e6):
+        heard: list[Any] = []
+        report = audit_text(Slow(), suite="mixed", mode="model", patience_s=patience, listen=heard.append, only=only,
+                            effort=0.3)
+        notes[patience] = [e.text for e in heard if e.kind == "note" and "ms to score" in e.text]
+        texts[patience] = report.config["budget"]["texts"]
+        assert not [c for c in report.checks if c.status == "skipped"]
+        assert "length" in report.config["power"]
+    assert not notes[1e6] and "8 prompts are looked at instead of 19" in notes[0.2][0]
+    assert texts[0.2] < 0.6 * texts[1e6]

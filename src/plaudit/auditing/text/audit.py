@@ -15,7 +15,9 @@ from plaudit.auditing.asking import Asking, Event, Listener, with_source
 from plaudit.auditing.finding import Finding
 from plaudit.auditing.report.model import AuditReport, versions
 from plaudit.auditing.text.checks import TextCheck, checks
+from plaudit.auditing.text.checks.exploit import BUDGET
 from plaudit.auditing.text.context import SAYS_NOTHING, USUAL_ITEMS, Mode, TextContext
+from plaudit.auditing.text.edits import filler
 from plaudit.auditing.text.formats import Format
 from plaudit.auditing.text.items import Item, TextData
 from plaudit.auditing.text.judging import judge
@@ -27,8 +29,11 @@ from plaudit.auditing.text.witness import TextWitness
 from plaudit.core.errors import BadInput
 from plaudit.core.reward import Reward
 
+FEWEST_ITEMS, TOGETHER_S = 8, 5.0
 TEXTS_OF_AN_ITEM: Mapping[str, int] = {"verifier": 150, "model": 110}
 """About how many texts the checks score for each prompt, the search aside."""
+PATIENCE_S = 150.0
+"""About how long an audit may take where scoring is slow; the first seconds and the report come on top."""
 Rows = TextData | str | Path | Iterable[Mapping[str, Any]]
 
 
@@ -36,7 +41,7 @@ def audit_text(reward: str | Path | TextSubject | Reward | Callable[..., Any], r
                format: str | Format | None = None, suite: str | None = None, generator: Any = None,
                intent: str | Reward | Callable[..., Any] | None = None, effort: float = 1.0, seed: int = 0,
                only: Sequence[str] | None = None, mode: Mode | None = None, time_limit_s: float | None = 10.0,
-               patience_s: float = 300.0, trust: bool = False, listen: Listener | None = None) -> AuditReport:
+               patience_s: float = PATIENCE_S, trust: bool = False, listen: Listener | None = None) -> AuditReport:
     """Audits a text reward by edits, by suites and by search.
 
     Args:
@@ -55,7 +60,7 @@ def audit_text(reward: str | Path | TextSubject | Reward | Callable[..., Any], r
         mode: `verifier` (pay is compared with that of a right answer) or `model` (texts are compared with each other);
             recognised by default.
         time_limit_s: Wall-clock limit of one call of a plain function.
-        patience_s: Where scoring is so slow that the default effort would take longer, fewer prompts are looked at.
+        patience_s: Where scoring is so slow that this effort would take longer, fewer prompts are looked at.
         trust: Whether a saved reward may run code that has changed or lies elsewhere.
         listen: Called with every `Event`.
 
@@ -205,20 +210,27 @@ def _generator(generator: Any) -> Any:
 
 
 def _pace(context: TextContext) -> list[str]:
-    """Measures what a text costs; where the default effort would take longer than the patience, it is cut, and said."""
+    """Measures what a text costs; where all of them would take longer than the patience, fewer are looked at.
+
+    The measured text has about the length of those that the checks score on average. All checks run, on fewer prompts
+    and with a shorter search; what they could still have seen stands in the report (`power`).
+    """
     items = list(context.data.items[:4])
     context.scorer.afresh(items, [SAYS_NOTHING[0]] * len(items))  # the first call loads what is loaded once
     began = time.perf_counter()
-    context.scorer.afresh(items, [SAYS_NOTHING[2]] * len(items))
+    context.scorer.afresh(items, [f"{SAYS_NOTHING[2]} {filler(6)}"] * len(items))
     each = (time.perf_counter() - began) / len(items)
     planned = max(4, round(USUAL_ITEMS[context.mode] * context.effort))
-    fits = context.patience_s / max(each, 1e-9) / (TEXTS_OF_AN_ITEM[context.mode] * 1.4)
-    if fits >= planned:
+    texts = planned * TEXTS_OF_AN_ITEM[context.mode] + BUDGET[context.mode] * context.effort
+    share = context.patience_s / max(each * texts, 1e-9)
+    if share >= 1:
         return []
-    context.memo["most items"] = max(8, int(fits))
-    context.memo["share of search"] = float(np.clip(fits / planned, 0.05, 1.0))
-    return [f"a text takes {1e3 * each:.3g} ms to score: {context.memo['most items']} prompts are looked at instead of "
-            f"{planned}"]
+    context.memo["most items"] = max(min(planned, FEWEST_ITEMS), int(share * planned))
+    context.scorer.batch = int(np.clip(TOGETHER_S / each, 8, context.scorer.batch))  # progress is told after each
+    context.memo["share of search"] = float(np.clip(share, 0.05, 1.0))
+    return [f"a text takes {1e3 * each:.3g} ms to score, all {texts:,.0f} would take {each * texts / 60:.0f} min: "
+            f"{context.memo['most items']} prompts are looked at instead of {planned}, the search is as much shorter. "
+            "The record's rates are those of the whole; --budget SECONDS gives it more time"]
 
 
 def _recognised(subject: TextSubject, context: TextContext) -> str:

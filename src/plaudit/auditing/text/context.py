@@ -67,7 +67,7 @@ class TextContext:
     """A second reward that says how good a text really is."""
     literals: tuple[str, ...] = ()
     """Texts that stand in the reward's own source."""
-    patience_s: float = 300.0
+    patience_s: float = 150.0
     memo: dict[str, Any] = field(default_factory=dict)
     progress: Callable[[float, str], None] = lambda done, text: None
 
