@@ -12,7 +12,7 @@ random pairs, pairs by the likelihood of the response, pairs by the tuned FLR, a
 
 Choices: at `small` experiments 2 and 3 use a tiny language model of a world of short dialogues (`follow_up_world`), in
 which the user's next words say for sure about a flaw only `honest` of the time; at `paper` the same world is learned by
-SmolLM2 with LoRA. Experiment 1 reads the first 3 follow-ups of each polarity and category. The margin of mined pairs is
+SmolLM2 with LoRA. Experiment 1 reads the first 2 follow-ups of each polarity and category. The margin of mined pairs is
 0. All DPO arms have the same step size, beta and number of updates; nothing was tuned for any of them alone.
 """
 
@@ -63,13 +63,13 @@ TRUTH = ("relevance", "instruction following")
 class FollowUpConfig:
     """How large the experiment is."""
 
-    seeds: int = 4
+    seeds: int = 3
     """Worlds of experiments 2 and 3: their language models, feedback and samples."""
     model: Literal["smollm2", "tiny"] = "smollm2"
     """What experiment 1 reads; tiny is a random model, which proves that it runs."""
-    pairs: int = 32
+    pairs: int = 20
     """Pairs of each kind in experiment 1."""
-    each: int = 3
+    each: int = 2
     """Follow-ups of each polarity and category there."""
     learner: Literal["tiny", "smollm2"] = "tiny"
     """What learns in experiments 2 and 3: a tiny model from scratch, or SmolLM2 with LoRA."""
@@ -77,7 +77,7 @@ class FollowUpConfig:
     """Follow-ups of each polarity and category in the world."""
     dialogues: int = 4000
     """What the base model has seen."""
-    pretrain: int = 500
+    pretrain: int = 400
     """Its updates, of 16 dialogues."""
     hidden: int = 64
     """Its width."""
@@ -85,7 +85,7 @@ class FollowUpConfig:
     """How often the users of those dialogues say what they think."""
     feedback: int = 2000
     """Rows of feedback that the model is tuned on; they are all honest."""
-    tune_steps: int = 120
+    tune_steps: int = 100
     """Updates of tuning, of 16 rows."""
     tune_lr: float = 3e-3
     """Step size of tuning."""
@@ -95,7 +95,7 @@ class FollowUpConfig:
     """Prompts that pairs are mined from."""
     samples: int = 4
     """Samples of each."""
-    dpo_steps: int = 60
+    dpo_steps: int = 50
     """Updates of DPO, of 16 pairs."""
     dpo_lr: float = 5e-5
     """Its step size."""
@@ -342,8 +342,8 @@ SYSTEM = System(
     claim="How much likelier a response makes satisfied follow-ups than dissatisfied ones, under an untrained language "
           "model, ranks responses well above chance and better than satisfied follow-ups alone; tuning on feedback in "
           "words makes it better; and DPO on pairs that it mines improves the policy.",
-    scales={"smoke": FollowUpConfig(seeds=1, model="tiny", pairs=3, each=1, world_each=1, dialogues=60, pretrain=3,
-                                    hidden=32, feedback=32, tune_steps=2, test=3, prompts=18, samples=3, dpo_steps=1,
+    scales={"smoke": FollowUpConfig(seeds=1, model="tiny", pairs=2, each=1, world_each=1, dialogues=60, pretrain=3,
+                                    hidden=32, feedback=32, tune_steps=2, test=2, prompts=18, samples=3, dpo_steps=1,
                                     judged=2),
             "small": FollowUpConfig(),
             "paper": FollowUpConfig(seeds=5, pairs=40, each=10, learner="smollm2", world_each=10, dialogues=8000,
