@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from plaudit.core.errors import BadInput
+from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.seeds import Seeds
 from plaudit.feedback.connectivity import Network, connectivity, likeness, random_pairs
 from plaudit.feedback.records import Fragment, Preference
@@ -67,6 +67,17 @@ def test_the_best_way_bounds_the_distance_and_is_it_on_a_tree() -> None:
     assert (more.distances(pairs) <= tree.distances(pairs) + 1e-9).all(), "another edge never harms (Rayleigh)"
     doubled = Network(2, [[0, 1], [1, 0]], [2.0, 1.0])
     assert doubled.path_distances([[0, 1]])[0] == 1.0 and doubled.distances([[0, 1]])[0] == pytest.approx(2 / 3)
+
+
+def test_iterating_finds_what_factorising_finds_and_says_so_where_it_does_not() -> None:
+    network = likeness(np.random.default_rng(0).normal(size=(200, 8))).joined(Network(203, [[200, 201]], [0.5]))
+    pairs = np.concatenate([random_pairs(203, 40, Seeds(0)), [[200, 201], [202, 0], [5, 5]]])
+    direct, iterative = (network.distances(pairs, solver=how) for how in ("direct", "iterative"))
+    assert iterative == pytest.approx(direct, abs=1e-6) and direct[-3:].tolist() == [0.5, np.inf, 0.0]
+    line = Network(5000, [[i, i + 1] for i in range(4999)], np.ones(4999))
+    assert line.distances([[0, 4999]])[0] == pytest.approx(4999)
+    with pytest.raises(PlauditError, match="solver"):
+        line.distances([[0, 4999]], solver="iterative")
 
 
 def test_a_large_network_is_solved_without_a_dense_matrix() -> None:
