@@ -95,17 +95,17 @@ class FeatureRmConfig:
     """Updates of each model."""
     folds: int = 5
     """Members, each of which leaves a fold out."""
-    rl_seeds: int = 5
+    rl_seeds: int = 4
     """On how many of the seeds the writer is trained."""
-    rl_steps: int = 25
+    rl_steps: int = 20
     """Steps of RLOO."""
-    rl_prompts: int = 5
+    rl_prompts: int = 4
     """Products in a step."""
     rl_samples: int = 4
     """Summaries of each."""
-    rl_lr: float = 0.15
+    rl_lr: float = 0.2
     """Its step size."""
-    rl_kl: float = 3.0
+    rl_kl: float = 2.5
     """The KL to the first writer that a controller steers to, in nats."""
     lora_pairs: tuple[int, ...] = ()
     """Sizes on which SmolLM2-135M is trained with LoRA; none at small."""
