@@ -118,7 +118,7 @@ def learn(args: LearnArgs) -> int:
 
     from plaudit.feedback.text.formats import read_pairs
     from plaudit.learn.text.processes import is_first
-    from plaudit.learn.text.training import STRENGTHS, fit_text, options_of
+    from plaudit.learn.text.training import STRENGTHS, fit_text, format_of, options_of
 
     model = _model(args.model)
     if args.loss == FOLLOW_UP:
@@ -126,11 +126,11 @@ def learn(args: LearnArgs) -> int:
         with _Bar() as bar:
             print("\n".join(learn_feedback(args, model, options, bar)))
         return 0
-    options_of(model=model, **options)  # what is wrong with them is said before any file is read
+    how = options_of(model=model, **options)  # what is wrong with them is said before any file is read
     torch.set_num_threads(args.threads)
     records = read_pairs(args.data, format=args.format)
     if args.skip_faulty:
-        records = _without_faulty(records)
+        records = _without_faulty(records, format_of(how))
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     with _Bar() as bar:
         fitted = fit_text(records, model=model, out=args.out, progress=bar, **options)
@@ -186,10 +186,10 @@ def _samples(path: Path) -> list[tuple[Any, list[Any]]]:
     return list(found.values())
 
 
-def _without_faulty(records: list[Any]) -> list[Any]:
+def _without_faulty(records: list[Any], format: Any) -> list[Any]:
     from plaudit.feedback.text.checks import check_pairs, without_faults
 
-    faults = [f for f in check_pairs(records) if f.row is not None]
+    faults = [f for f in check_pairs(records, format=format) if f.row is not None]
     for fault in faults[:5]:
         print(f"left out: {fault}", file=sys.stderr)
     if faults:
@@ -208,6 +208,10 @@ def _measures(meta: Mapping[str, Any]) -> list[str]:
         out.append(f"held out: rating error {held['rating_error']:.3f}")
     if held.get("length_correlation") is not None:
         out.append(f"correlation of reward and length within records: {held['length_correlation']:+.2f}")
+    cut = meta["training"].get("cut") or {}
+    if cut.get("texts"):
+        out.append(f"{cut['texts']:,} texts were longer than {cut['max_length']:,} tokens and were cut on the "
+                   f"{cut['side']} ({cut['tokens']:,} tokens)")
     if not meta["standard"]:
         out.append(f"no standard form: {meta['why_not_standard']}")
     return out

@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
-from plaudit.learn.text.training import Fitted, fit_text
+from plaudit.cli.learn import _measures
+from plaudit.core.checkpoint import read_tensors
+from plaudit.core.errors import BadInput
+from plaudit.learn.text.trainer import NotANumber, last_whole
+from plaudit.learn.text.training import CHECKPOINTS, Fitted, fit_text
 
 _spec = importlib.util.spec_from_file_location("planted", Path(__file__).with_name("planted.py"))
 assert _spec is not None and _spec.loader is not None
@@ -48,3 +52,25 @@ def test_without_patience_it_goes_on_and_keeps_the_best_all_the_same(tiny_llama:
     assert len(found["long"]) == 15 and min(found["long"].values()) < 0.5  # it did over-fit
     assert found["short"] == {k: v for k, v in found["long"].items() if k in found["short"]}
     assert long.held_out is not None and long.held_out.quality == pytest.approx(max(found["long"].values()))
+
+
+def test_weights_that_run_away_stop_with_the_rows_and_the_last_good_state(tiny_llama: Path, tmp_path: Path) -> None:
+    said = r"(gradient|reward|loss) is not a number at step \d+, (in|after) rows \d+, .*last good checkpoint is"
+    with pytest.raises(NotANumber, match=said):
+        fit_text(_module.planted(24), model=tiny_llama, out=tmp_path, lr=1e18, epochs=6, batch=4, as_chat=False,
+                 evaluations=36, validation=0.0, arguments={"max_grad_norm": 0.0, "warmup_steps": 8})
+    last = last_whole(tmp_path / CHECKPOINTS / "stage-1")
+    assert last is not None
+    assert all(bool(x.isfinite().all()) for x in read_tensors(last / "model.safetensors")[0].values())
+    assert not (tmp_path / "plaudit.json").exists()
+
+
+def test_what_was_cut_is_counted_and_said(tiny_llama: Path, tmp_path: Path) -> None:
+    rows = _module.planted(12)
+    rows[3] = replace(rows[3], context="red " * 60)
+    one = fit_text(rows, model=tiny_llama, out=tmp_path, frozen=True, as_chat=False, max_length=40, validation=0.0)
+    assert one.meta["training"]["cut"]["texts"] == 2 and one.meta["training"]["cut"]["tokens"] > 40
+    assert any("2 texts were longer than 40 tokens and were cut on the left" in line for line in _measures(one.meta))
+    with pytest.raises(BadInput, match=r"too long: row 3: too long: \d+ tokens where there may be at most 40 tokens"):
+        fit_text(rows, model=tiny_llama, out=tmp_path / "no", frozen=True, as_chat=False, max_length=40,
+                 truncation="refuse", validation=0.0)

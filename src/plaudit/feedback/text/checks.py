@@ -95,7 +95,7 @@ def raise_faults(faults: Sequence[Fault], *, allow: Collection[Kind] = ()) -> No
         >>> raise_faults([Fault(3, "empty", "option 1 has no words")])
         Traceback (most recent call last):
         plaudit.core.errors.BadInput: records: expected rows without faults, received 1 empty:
-            row 3: empty: option 1 has no words; leave these rows out or mend them (`without_faults` leaves them out)
+            row 3: empty: option 1 has no words; mend these rows, or leave them out (`without_faults`, --skip-faulty)
     """
     bad = [f for f in faults if f.kind not in allow]
     if not bad:
@@ -104,7 +104,7 @@ def raise_faults(faults: Sequence[Fault], *, allow: Collection[Kind] = ()) -> No
     more = [f"and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
     raise BadInput("records", expected="rows without faults",
                    received=f"{counted}: " + "; ".join([*map(str, bad[:_SHOWN]), *more]),
-                   fix="leave these rows out or mend them (`without_faults` leaves them out)")
+                   fix="mend these rows, or leave them out (`without_faults`, --skip-faulty)")
 
 
 def without_faults(records: Iterable[Preference], faults: Iterable[Fault]) -> list[Preference]:
@@ -158,7 +158,12 @@ def _as_tokens(record: Preference, format: ChatFormat) -> Iterator[tuple[Kind, s
     try:
         rows = format.encode_options(record.context, texts, tools=list(record.tools) or None)
     except BadInput as error:
-        yield ("too long" if error.name == "completion" else "template"), f"{error.received}"
+        if error.name == "tokenizer":  # no row is to blame
+            raise
+        if error.name == "completion":
+            yield "too long", f"{error.received} tokens where there may be {error.expected}"
+        else:
+            yield "template", f"{error.received}"
         return
     cut = max((r.cut for r in rows), default=0)
     for i, row in enumerate(rows):

@@ -37,6 +37,8 @@ class Example:
     target: tuple[float, ...] = ()
     states: Float[Tensor, "O D"] | None = None
     """What a frozen backbone makes of the options."""
+    cut: tuple[int, ...] = ()
+    """How many tokens were dropped of each option and its prompt."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def tokenised(records: Sequence[Preference], format: ChatFormat, *,
         ids = tuple(tuple(e.ids) for e in said)
         if not all(ids):
             raise BadInput(f"records[{row}]", expected="options with at least one token each", received=record.options)
-        out.append(Example(row, record, ids, tuple(said[0].prompt_ids) or ("alone", row)))
+        out.append(Example(row, record, ids, tuple(said[0].prompt_ids) or ("alone", row),
+                           cut=tuple(e.cut for e in said)))
         if progress is not None:
             progress(1)
     return out

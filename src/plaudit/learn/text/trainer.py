@@ -109,6 +109,8 @@ class Loop:
     meta: Meta | None = None
     progress: Progress | None = None
     measure: Callable[[Sequence[Any]], Any] | None = None
+    rows: Sequence[int] = ()
+    """The rows of the last batch."""
 
     def run(self, train: Sequence[Any], validation: Sequence[Any]) -> list[dict[str, Any]]:
         """Trains, from the last whole checkpoint in the folder if there is one; returns what was logged.
@@ -203,6 +205,7 @@ def _class() -> Any:
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False,
                          num_items_in_batch: Any = None) -> Any:
             collated: Any = inputs["collated"].to(self.args.device)
+            self.loop.rows = collated.row_N.tolist()
             outputs = model(collated)
             loss, each_N = self.loop.loss(outputs, collated.evidence)
             if not bool(torch.isfinite(each_N).all() & torch.isfinite(loss)):
@@ -214,9 +217,7 @@ def _class() -> Any:
             bad = collated.row_N[~torch.isfinite(each_N)].tolist() or collated.row_N.tolist()
             sane = bool(torch.isfinite(reward_NOH[collated.evidence.present_NO]).all())
             what = "the loss" if sane else "the reward"
-            more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-            rows = f"row{'s' * (len(bad) > 1)} {', '.join(map(str, bad[:_SHOWN]))}{more}"
-            return (f"{what} is not a number at step {self.state.global_step + 1}, in {rows}; "
+            return (f"{what} is not a number at step {self.state.global_step + 1}, in {named(bad)}; "
                     f"{left_over(self.loop.folder)}; look at these rows, lower the learning rate, or train in float32")
 
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
@@ -259,8 +260,9 @@ def _callback() -> Any:
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             grads = [p.grad for p in self.loop.model.parameters() if p.grad is not None]
             if grads and not bool(torch.isfinite(torch.stack([g.float().sum() for g in grads]).sum())):
-                raise NotANumber(f"a gradient is not a number at step {state.global_step + 1}; "
-                                 f"{left_over(self.loop.folder)}; lower the learning rate, or train in float32")
+                raise NotANumber(f"a gradient is not a number at step {state.global_step + 1}, after "
+                                 f"{named(self.loop.rows)}; {left_over(self.loop.folder)}; lower the learning rate, "
+                                 "or train in float32")
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             self.last.update({k: v for k, v in (logs or {}).items() if isinstance(v, int | float)})
@@ -321,6 +323,17 @@ def _check_same(checkpoint: Path, identity: dict[str, Any]) -> None:
         raise BadInput("out", expected="a new folder, or that of the same training",
                        received=f"{checkpoint.parent.parent}, where the {', '.join(other)} differ",
                        fix="pass another folder, or remove this one")
+
+
+def named(rows: Sequence[int]) -> str:
+    """Rows as a message names them.
+
+    Example:
+        >>> named([3]), named(range(20))
+        ('row 3', 'rows 0, 1, 2, 3, 4, 5, 6, 7 and 12 more')
+    """
+    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+    return f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows[:_SHOWN]))}{more}"
 
 
 def left_over(folder: Path) -> str:

@@ -139,7 +139,7 @@ def fit_text(records: Sequence[Preference], *, out: str | Path, progress: Progre
         raise BadInput("records", expected="at least one record", received="none")
     with isolated_randomness():
         join()
-        format = _format(how)
+        format = format_of(how)
         train, held = _sides(records, validation_records, how, plan, format)
         identity = {"data": data_hash(records), "loss": how.loss, "options": _said(how)}
         done = _finished(Path(out), identity)
@@ -206,7 +206,7 @@ def _said(how: FitText) -> dict[str, Any]:
     return json.loads(json.dumps(kept, default=str))
 
 
-def _format(how: FitText) -> ChatFormat:
+def format_of(how: FitText) -> ChatFormat:
     """The tokenizer with its limits; the one that was saved where the model is one of ours."""
     check_folder(how.model)
     kept: dict[str, Any] = dict(saving.read_meta(how.model)["format"]) if saving.is_saved(how.model) else {}
@@ -297,7 +297,7 @@ class _Fit:
         measured = self._measure(model, encoder, held) if held else None
         meta = {"loss": self.how.loss, "base": str(self.how.model), "training": {
             "identity": self.identity, "history": _plain(history), "records": len(self.train),
-            "held_out": None if measured is None else measured.to_json(), "expo_alpha": alpha}}
+            "held_out": None if measured is None else measured.to_json(), "expo_alpha": alpha, "cut": self.cut}}
         backbone = modelling.merged(model)
 
         def written() -> None:
@@ -344,6 +344,9 @@ class _Fit:
             made = tokenised([r for _, r in side], self.format)
             sides.append([replace(e, row=row) for e, (row, _) in zip(made, side, strict=True)])
         train, held = sides
+        cuts = [n for e in (*train, *held) for n in e.cut if n]
+        self.cut = {"texts": len(cuts), "tokens": sum(cuts), "side": self.how.truncation,
+                    "max_length": self.format.max_length}
         if self.how.frozen or self._needs("mu") or self.how.denoise is not None:
             states = self._cached(model, encoder, train)
             if self._needs("mu") or self.how.denoise is not None:
