@@ -20,7 +20,7 @@ def names_text(target: str) -> bool:
         >>> names_text("http://127.0.0.1:8000"), names_text("pairs.jsonl"), names_text("CartPole-v1")
         (True, True, False)
     """
-    if target.startswith(("http://", "https://", "flaw:text/", "healthy:text/")) or \
+    if target.startswith(("http://", "https://", "flaw:text/", "healthy:text/", "follow-up:")) or \
             Path(target).suffix.lower() in FILES:
         return True
     folder = Path(target)
