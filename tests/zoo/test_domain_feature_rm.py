@@ -104,12 +104,12 @@ def test_the_ratio_of_pairs_is_that_of_planted_curves() -> None:
 
 
 def test_a_feature_model_ranks_what_the_features_can_see() -> None:
-    """Planted: opinion coverage alone decides. The full set learns it, the set without it cannot."""
+    """Planted: what is made up or misreported alone decides. The full set learns it, the set without cannot."""
     config = zoo.FeatureRmConfig(encoder="hashed", products=40, test_products=15, summaries=8, dims=12, steps=40,
                                  folds=2)
     pool = models.make_pool(config, Seeds(3))
-    seen = pool.raw_BD[:, 2].nan_to_num().view_as(pool.worth_PN)
-    planted = models.Pool(pool.products, pool.prompts, pool.texts, pool.choices, 5 * seen, pool.raw_BD, pool.embedded)
+    seen = (2 * pool.raw_BD[:, 1].nan_to_num(0.6) - 2 * pool.raw_BD[:, 5].nan_to_num()).view_as(pool.worth_PN)
+    planted = models.Pool(pool.products, pool.prompts, pool.texts, pool.choices, seen, pool.raw_BD, pool.embedded)
     pairs = models.annotated(config, planted, 200, Seeds(4))
     row, better = models.exam_pairs(config, planted)
     full, without = (models.fit_model(config, planted, name, pairs, Seeds(5)).accuracy(row, better)

@@ -69,7 +69,7 @@ ACCURACY, BEST, RL = "pair accuracy", "worth of best-of-n", "worth after RLOO"
 class FeatureRmConfig:
     """Options of the experiment."""
 
-    seeds: int = 8
+    seeds: int = 10
     """Independent annotations, splits of the pairs, and models."""
     encoder: Literal["minilm", "hashed"] = "minilm"
     """What embeds texts: MiniLM, or hashed pieces of words where it is not installed."""
@@ -318,7 +318,7 @@ SYSTEM = System(
                                      rl_steps=3, rl_prompts=3),
             "small": FeatureRmConfig(),
             "paper": FeatureRmConfig(
-                seeds=10, products=2000, test_products=300, summaries=32, pairs=(30, 100, 300, 940, 3000, 20_000),
+                products=2000, test_products=300, summaries=32, pairs=(30, 100, 300, 940, 3000, 20_000),
                 dims=384, steps=2000, rl_seeds=10, rl_steps=200, rl_prompts=16,
                 lora_pairs=(300, 940, 3000, 20_000))},
     run=run, draw=draw)
