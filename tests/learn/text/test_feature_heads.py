@@ -12,7 +12,7 @@ from plaudit.core.errors import BadInput
 from plaudit.core.seeds import Seeds
 from plaudit.learn.text.feature_heads import FeatureHead, HeadOptions, PairTable, fit_head, fixed_head
 
-LINEAR = HeadOptions(hidden=(), decays=(0.0,), steps=250, folds=2, early=False)
+LINEAR = HeadOptions(hidden=(), decays=(0.0,), steps=120, lr=0.1, folds=2, early=False)
 FAST = HeadOptions(steps=150, folds=3, decays=(1e-3, 1e-2))
 WEIGHT = torch.tensor([1.5, -1.0, 0.0])
 
