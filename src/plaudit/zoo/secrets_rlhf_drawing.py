@@ -75,7 +75,7 @@ def draw_arms(axes: Axes, result: ZooResult) -> None:
     for label, colour in (("by strength", drawing.BLUE), ("contrast added", drawing.GREEN),
                           ("baseline", drawing.GREY), ("for reference", drawing.INK)):
         axes.plot([], [], "o", color=colour, ms=6, label=label)
-    axes.legend(**drawing.LEGEND, loc="lower right")
+    axes.legend(frameon=False, fontsize=7, ncols=2, columnspacing=0.8, handlelength=1.0, loc="lower left")
     drawing.title(axes, f"{result.config['flips']:.0%} of the labels turned round")
 
 
