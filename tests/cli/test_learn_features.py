@@ -63,6 +63,14 @@ def test_a_model_is_fitted_scored_evaluated_and_recognised_by_an_audit(run, here
     assert run("evaluate", "--model", "rm", "--data", "rows.jsonl", "--trust").code == 0
 
 
+def test_rows_with_faults_are_left_out_and_counted(run, rows):
+    with rows.open("a") as file:
+        file.write(json.dumps({"prompt": "again?", "chosen": "same 1", "rejected": "same 1"}) + "\n")
+    ran = learn(run, "--skip-faulty")
+    assert ran.code == 0, ran.err
+    assert "left out 1 of 41 rows" in ran.err
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (["mine.py:LIST"], "FeatureSet([...])"), (["mine.py:FEATURE"], "did you mean FEATURES"),
     (["none.py:FEATURES"], "a file that exists"), (["mine.py:good"], "a FeatureSet"),

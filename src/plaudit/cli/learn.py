@@ -130,7 +130,7 @@ def learn(args: LearnArgs) -> int:
     torch.set_num_threads(args.threads)
     records = read_pairs(args.data, format=args.format)
     if args.skip_faulty:
-        records = _without_faulty(records, format_of(how))
+        records = without_faulty(records, format_of(how))
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     with _Bar() as bar:
         fitted = fit_text(records, model=model, out=args.out, progress=bar, **options)
@@ -186,7 +186,8 @@ def _samples(path: Path) -> list[tuple[Any, list[Any]]]:
     return list(found.values())
 
 
-def _without_faulty(records: list[Any], format: Any) -> list[Any]:
+def without_faulty(records: list[Any], format: Any = None) -> list[Any]:
+    """The records without faults; what is left out is said. A chat format also asks whether they fit its context."""
     from plaudit.feedback.text.checks import check_pairs, without_faults
 
     faults = [f for f in check_pairs(records, format=format) if f.row is not None]

@@ -82,9 +82,9 @@ def learn_features(args: LearnFeaturesArgs) -> int:
     torch.set_num_threads(args.threads)
     records = read_pairs(args.data, format=args.format)
     if args.skip_faulty:
-        from plaudit.cli.learn import _without_faulty
+        from plaudit.cli.learn import without_faulty
 
-        records = _without_faulty(records)
+        records = without_faulty(records)
     with _Bar() as bar:
         fitted = fit_features(records, features, config=config, out=args.out, progress=bar)
     for line in lines(fitted.report, args.out):
