@@ -12,7 +12,7 @@ random pairs, pairs by the likelihood of the response, pairs by the tuned FLR, a
 
 Choices: at `small` experiments 2 and 3 use a tiny language model of a world of short dialogues (`follow_up_world`), in
 which the user's next words say for sure about a flaw only `honest` of the time; at `paper` the same world is learned by
-SmolLM2 with LoRA. Experiment 1 reads the first 2 follow-ups of each polarity and category. The margin of mined pairs is
+SmolLM2 with LoRA. Experiment 1 reads the first 3 follow-ups of each polarity and category. The margin of mined pairs is
 0. All DPO arms have the same step size, beta and number of updates; nothing was tuned for any of them alone.
 """
 
@@ -63,13 +63,13 @@ TRUTH = ("relevance", "instruction following")
 class FollowUpConfig:
     """How large the experiment is."""
 
-    seeds: int = 3
+    seeds: int = 6
     """Worlds of experiments 2 and 3: their language models, feedback and samples."""
     model: Literal["smollm2", "tiny"] = "smollm2"
     """What experiment 1 reads; tiny is a random model, which proves that it runs."""
-    pairs: int = 20
+    pairs: int = 40
     """Pairs of each kind in experiment 1."""
-    each: int = 2
+    each: int = 3
     """Follow-ups of each polarity and category there."""
     learner: Literal["tiny", "smollm2"] = "tiny"
     """What learns in experiments 2 and 3: a tiny model from scratch, or SmolLM2 with LoRA."""
@@ -346,7 +346,7 @@ SYSTEM = System(
                                     hidden=32, feedback=32, tune_steps=2, test=2, prompts=18, samples=3, dpo_steps=1,
                                     judged=2),
             "small": FollowUpConfig(),
-            "paper": FollowUpConfig(seeds=5, pairs=40, each=10, learner="smollm2", world_each=10, dialogues=8000,
+            "paper": FollowUpConfig(seeds=6, pairs=150, each=10, learner="smollm2", world_each=10, dialogues=8000,
                                     pretrain=1000, tune_steps=500, tune_lr=2e-4, prompts=400, samples=8, dpo_steps=200,
                                     dpo_lr=2e-5)},
     run=run, draw=picture)
