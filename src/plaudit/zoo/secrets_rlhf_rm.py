@@ -10,7 +10,8 @@ that learnt the pairs for long. Contrast (SimCSE, SwAV, with and without -diff) 
 same pairs; MetaRM sees unlabelled samples of the policy besides.
 
 Choices: every arm has the same number of updates and six settings to choose from on worlds of their own, by clean
-accuracy. One of the settings is weight decay, which the paper does not use; so all arms are compared once more without.
+accuracy. One of the settings is weight decay, which the paper does not use; so all arms are compared once more without,
+there with one setting each, which nothing has chosen.
 Strengths are cross-fitted; the audit shows the paper's way beside it. Early stopping takes its validation pairs out of
 the same 400. MetaRM's step is Adam's with the gradient at theta'; its second-order form is an arm; `plain, twice the
 updates` has the computing time of MetaRM, `random direction` moves as far as it does, `descent` has the wrong sign.
