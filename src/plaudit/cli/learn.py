@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from plaudit.cli.given import json_object
 from plaudit.cli.learn_feedback import FOLLOW_UP, learn_feedback
+from plaudit.cli.models import checkpoint
 from plaudit.core.errors import BadInput
 from plaudit.learn.text.denoising import Denoise
 from plaudit.learn.text.strengths import CrossFit
@@ -120,7 +121,7 @@ def learn(args: LearnArgs) -> int:
     from plaudit.learn.text.processes import is_first
     from plaudit.learn.text.training import STRENGTHS, fit_text, format_of, options_of
 
-    model = _model(args.model)
+    model = checkpoint(args.model)
     if args.loss == FOLLOW_UP:
         torch.set_num_threads(args.threads)
         with _Bar() as bar:
@@ -159,17 +160,6 @@ def _options(args: LearnArgs) -> dict[str, Any]:
             raise BadInput("--rank", expected="at least 1", received=args.rank)
         out["lora"] = Lora(rank=args.rank, alpha=2 * args.rank, dropout=args.dropout or 0.0)
     return out
-
-
-def _model(name: str) -> str | Path:
-    from plaudit.learn.text.loading import check_folder
-
-    if name == "smollm2" and not Path(name).exists():
-        from plaudit.learn.text.models import smollm2
-
-        return smollm2()
-    check_folder(name)
-    return name
 
 
 def _samples(path: Path) -> list[tuple[Any, list[Any]]]:

@@ -33,6 +33,8 @@ COMMANDS = {
     "optimize": Command("plaudit.cli.optimize", "OptimizeArgs", "optimize", "trains agents on a reward"),
     "optimize bandit": Command("plaudit.cli.optimize_bandit", "BanditArgs", "optimize_bandit",
                                "plays a bandit, or reads a log and says which arm pays"),
+    "optimize align": Command("plaudit.cli.optimize_align", "AlignArgs", "optimize_align",
+                              "aligns a language model with a reward, or with a file of pairs"),
     "score": Command("plaudit.cli.score", "ScoreArgs", "score", "scores a file of texts with a reward model"),
     "evaluate": Command("plaudit.cli.evaluate", "EvaluateArgs", "evaluate",
                         "how often a reward model prefers what it should, with intervals"),

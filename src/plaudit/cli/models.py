@@ -75,6 +75,22 @@ def load_model(name: str, options: ModelOptions | None = None) -> Any:
                            max_length=options.max_length, truncation=options.truncation)
 
 
+def checkpoint(name: str) -> str | Path:
+    """The folder, or the name on the hub, of a model to train; smollm2 is the packaged one.
+
+    Raises:
+        BadInput: for a folder that is missing, pickled or damaged.
+    """
+    from plaudit.learn.text.loading import check_folder
+
+    if name == "smollm2" and not Path(name).exists():
+        from plaudit.learn.text.models import smollm2
+
+        return smollm2()
+    check_folder(name)
+    return name
+
+
 def load_remote(url: str, *, kind: ServerKind | None, tokenizer: Path | None) -> Any:
     """The server behind a URL as a Reward, after it has answered once.
 

@@ -154,15 +154,17 @@ class Killed(Exception):
     """What a kill looks like from inside."""
 
 
-@pytest.mark.parametrize("algo", ["rloo", "ppo", "dpo"])
+@pytest.mark.parametrize("algo", ["rloo", "ppo", "dpo", "kto", "rft"])
 def test_a_kill_and_resume_give_the_same_bytes(algo: str, tmp_path: Path) -> None:
+    recipe = replace(RECIPES.get(algo, RECIPES["dpo"]), prompts=2, beta=TargetController("kl", 0.1))
+
     def run(folder: Path, *, kill: int = 0, resume: bool = False) -> None:
         def on_step(step: int, row: dict[str, float]) -> None:
             if step == kill:
                 raise Killed
 
         align(TablePolicy(LOGITS), TableReward(VALUES, vocab=4), [0, 1], algo=algo, steps=12,
-              config=replace(RECIPES[algo], prompts=2, beta=TargetController("kl", 0.1)), out=folder, resume=resume,
+              config=replace(recipe, beta=TargetController("kl", 0.1)), out=folder, resume=resume,
               checkpoint_every=5, on_step=on_step, progress=False)
 
     run(tmp_path / "whole")
@@ -175,8 +177,8 @@ def test_a_kill_and_resume_give_the_same_bytes(algo: str, tmp_path: Path) -> Non
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
     with pytest.raises(BadInput, match="reference: expected what the interrupted run had"):
         align(TablePolicy(LOGITS + 1e-3 * torch.arange(4)), TableReward(VALUES, vocab=4), [0, 1], algo=algo, steps=12,
-              config=replace(RECIPES[algo], prompts=2, beta=TargetController("kl", 0.1)),
-              out=tmp_path / "whole", resume=True, progress=False)
+              config=replace(recipe, beta=TargetController("kl", 0.1)), out=tmp_path / "whole", resume=True,
+              progress=False)
 
 
 def test_a_few_rows_at_a_time_have_the_same_gradient() -> None:
@@ -203,7 +205,8 @@ def test_progress_is_told_and_a_hook_ends_the_run() -> None:
 
 
 @pytest.mark.parametrize(("options", "says"), [
-    ({"algo": "grpo"}, "algo: expected rloo, ppo or dpo"), ({"steps": 0}, "steps"), ({"on_unknown": "zero"}, "on_unk"),
+    ({"algo": "grpo"}, "algo: expected rloo, ppo, dpo, kto or rft"), ({"steps": 0}, "steps"),
+    ({"on_unknown": "zero"}, "on_unk"),
     ({"resume": True}, "out"), ({"watch": [EachToken(), EachToken()]}, "names of their own"),
 ])
 def test_bad_input_is_named(options: dict, says: str) -> None:
@@ -218,3 +221,15 @@ def test_bad_input_is_named(options: dict, says: str) -> None:
         replace(RECIPES["rloo"], kl_in="loss", kl_loss="k1")
     with pytest.raises(BadInput, match="clip"):
         AlignConfig(clip=-0.1)
+
+
+def test_a_run_on_other_pairs_is_not_gone_on_with(tmp_path: Path) -> None:
+    def run(second: int, *, resume: bool) -> None:
+        policy = TablePolicy(LOGITS)
+        align(policy, None, [0], algo="dpo", pairs=pairs_of_texts(policy, [0], [[0]], [[second]]), steps=2,
+              config=AlignConfig(prompts=1, samples=2, lr=0.1), out=tmp_path, resume=resume, progress=False)
+
+    run(1, resume=False)
+    run(1, resume=True)
+    with pytest.raises(BadInput, match="pairs: expected what the interrupted run had"):
+        run(2, resume=True)

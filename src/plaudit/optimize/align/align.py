@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.checkpoint import load_state, save_state, write_text
+from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
 from plaudit.core.reward import Reward
 from plaudit.core.schedules import Controller
@@ -29,6 +30,7 @@ from plaudit.core.seeds import Seeds
 from plaudit.core.tokens import Tokens
 from plaudit.optimize.align.config import Algo, AlignConfig
 from plaudit.optimize.align.dpo import Pairs
+from plaudit.optimize.align.kto import Judged
 from plaudit.optimize.align.policy import Policy
 from plaudit.optimize.align.updates import Batch, make_update
 
@@ -71,8 +73,8 @@ class AlignResult:
         return [row.get(name, math.nan) for row in self.history]
 
 
-def align(policy: Policy, reward: Reward, prompts: Sequence[Any], *, algo: Algo | str = "rloo",
-          watch: Sequence[Reward] = (), gold: Reward | None = None, pairs: Pairs | None = None,
+def align(policy: Policy, reward: Reward | None, prompts: Sequence[Any], *, algo: Algo | str = "rloo",
+          watch: Sequence[Reward] = (), gold: Reward | None = None, pairs: Pairs | Judged | None = None,
           reference: Policy | None = None, steps: int = 100,
           config: AlignConfig | None = None, on_unknown: OnUnknown | str = "mask", seed: int = 0,
           out: str | Path | None = None, resume: bool = False, checkpoint_every: int | None = None,
@@ -86,12 +88,13 @@ def align(policy: Policy, reward: Reward, prompts: Sequence[Any], *, algo: Algo 
 
     Args:
         policy: What learns, in place.
-        reward: What it learns from.
+        reward: What it learns from; beside given `pairs` it is only measured, and None measures none.
         prompts: What the policy's `encode` reads; every step takes the next ones of a shuffled order.
-        algo: `rloo`, `ppo` or `dpo`.
+        algo: `rloo`, `ppo`, `dpo`, `kto` or `rft`.
         watch: Rewards that are scored on the same completions and never trained on.
         gold: The reward that is really meant, scored likewise.
-        pairs: For `dpo`: given comparisons; None compares the policy's own samples by the reward.
+        pairs: For `dpo` and `kto`: given comparisons, and for `kto` also single verdicts; None compares the policy's
+            own samples by the reward. With them nothing is sampled but to measure, every `config.measure_every` steps.
         reference: What the KL is counted from; None is the policy as it is.
         steps: Steps of the run.
         config: Options.
@@ -127,14 +130,15 @@ def align(policy: Policy, reward: Reward, prompts: Sequence[Any], *, algo: Algo 
     if saved is not None:
         run.restore(saved)
     else:
-        reward.advance(0.0, {})
+        run.reward.advance(0.0, {})
     every = checkpoint_every or max(1, steps // 20)
     with ExitStack() as stack:
-        tell = _teller(progress, stack, f"{algo} on {reward.name}")
+        tell = _teller(progress, stack, f"{algo} on {'given evidence' if reward is None else reward.name}")
         while run.done < steps:
             row = run.step()
             stop = on_step is not None and on_step(run.done, row)
-            tell(run.done / steps, f"reward {row['reward']:.3g}, kl {row['kl']:.2g}")
+            tell(run.done / steps, ", ".join(f"{name} {row[name]:.3g}" for name in ("loss", "reward", "kl")
+                                             if math.isfinite(row.get(name, math.nan))))
             if folder is not None and (run.done % every == 0 or stop or run.done == steps):
                 save_state(folder / _FILE, run.state())
             if stop:
@@ -159,8 +163,8 @@ def measure(policy: Policy, reference: Policy, prompts: Sequence[Any], rewards: 
 class _Run:
     """The state of a run and one step of it."""
 
-    def __init__(self, policy: Policy, reward: Reward, prompts: Sequence[Any], *, algo: Algo | str,
-                 watch: Sequence[Reward], gold: Reward | None, pairs: Pairs | None, reference: Policy | None,
+    def __init__(self, policy: Policy, reward: Reward | None, prompts: Sequence[Any], *, algo: Algo | str,
+                 watch: Sequence[Reward], gold: Reward | None, pairs: Pairs | Judged | None, reference: Policy | None,
                  steps: int, config: AlignConfig, on_unknown: OnUnknown | str, seed: int) -> None:
         if not isinstance(steps, int) or steps < 1:
             raise BadInput("steps", expected="an integer >= 1", received=steps)
@@ -168,10 +172,13 @@ class _Run:
             raise BadInput("on_unknown", expected="mask or stop", received=on_unknown)
         if not len(prompts):
             raise BadInput("prompts", expected="at least one prompt", received="none")
-        self.prompts, self.steps, self.config, self.on_unknown = list(prompts), steps, config, on_unknown
+        if reward is None and pairs is None:
+            raise BadInput("reward", expected="a reward, as there are no pairs to learn from", received=None)
+        self.prompts, self.steps, self.config = list(prompts), steps, config
+        self.on_unknown = on_unknown if reward is not None else "mask"
         for prompt in self.prompts:
             policy.encode(prompt)  # a prompt that cannot be read is refused before any work
-        self.policy, self.reward, self.algo, self.seed = policy, reward, algo, seed
+        self.policy, self.reward, self.algo, self.seed = policy, reward or _NoReward(), algo, seed
         self.others = {**{f"watch/{r.name}": r for r in watch}, **({} if gold is None else {f"gold/{gold.name}": gold})}
         if len(self.others) < len(watch) + (gold is not None):
             raise BadInput("watch", expected="rewards with names of their own", received=[r.name for r in watch],
@@ -180,16 +187,38 @@ class _Run:
         self.seeds = Seeds(seed).child("align")
         self.update = make_update(algo, policy, self.reference, config, prompts=self.prompts, seeds=self.seeds,
                                   pairs=pairs)
-        self.identity = {"algo": algo, "config": config.to_json(), "seed": seed, "on_unknown": on_unknown,
-                         "reward": reward.name, "others": list(self.others),
+        self.identity = {"algo": algo, "config": config.to_json(), "seed": seed, "on_unknown": self.on_unknown,
+                         "reward": self.reward.name, "others": list(self.others),
                          "prompts": _digest(map(repr, self.prompts)),
                          "reference": _digest_of(self.reference.state_dict())}
+        if pairs is not None:
+            self.identity["pairs"] = _digest_of({n: x for n, x in vars(pairs).items() if isinstance(x, Tensor)} | {
+                n: x for n, x in vars(pairs.tokens).items() if isinstance(x, Tensor)})
         self.done, self.history = 0, list[dict[str, float]]()
 
     def step(self) -> dict[str, float]:
         """Samples, scores, learns; gives the row of the history."""
         share = self.done / self.steps
         seeds = self.seeds.child("step", self.done)
+        beta, lr = self.config.beta_at(share), self.config.lr_at(share)
+        measures = self.done % self.config.measure_every == 0 or self.done + 1 == self.steps
+        if self.update.given is not None and not measures:
+            row = dict.fromkeys(("reward", "unknown", "length", "cut", "kl", "entropy"), math.nan)
+            batch = Batch.unsampled(self.update.given, beta=beta, lr=lr)
+        else:
+            batch, row = self._sampled(seeds, beta, lr, measures)
+        row |= {"beta": beta, "lr": lr}
+        moved = self.update(batch, seeds)
+        row |= {**moved, "skipped": float("loss" not in moved)}
+        self.done += 1
+        self.history.append(row)
+        self.reward.advance(self.done / self.steps, row)
+        if isinstance(self.config.beta, Controller):
+            self.config.beta.update(self.done / self.steps, row)
+        return row
+
+    def _sampled(self, seeds: Seeds, beta: float, lr: float, measures: bool) -> tuple[Batch, dict[str, float]]:
+        """New completions with what they are paid, and the row that says so."""
         tokens = self.policy.sample(self._next_prompts(), n=self.config.samples, seed=seeds.child("sample"))
         score = self.reward.score(tokens)
         known = score.known.all(-1)
@@ -199,23 +228,15 @@ class _Run:
             parts = torch.arange(tokens.B).split(self.config.rows or tokens.B)
             old = torch.cat([self.policy.log_probs(tokens[p]) for p in parts])
             theirs = torch.cat([self.reference.log_probs(tokens[p]) for p in parts])
-        beta, lr = self.config.beta_at(share), self.config.lr_at(share)
-        row = {"reward": _mean_return(score)[0], "unknown": float((~known).sum()), "beta": beta, "lr": lr,
+        row = {"reward": _mean_return(score)[0], "unknown": float((~known).sum()),
                "length": float(tokens.lengths.float().mean()), "cut": float(tokens.truncated.any(-1).float().mean()),
                "kl": float((old - theirs).sum(-1).mean()), "entropy": float(-old.sum() / tokens.mask.sum())}
-        if self.done % self.config.measure_every == 0 or self.done + 1 == self.steps:
+        if measures:
             row |= self._measure(tokens)
         row |= {f"terms/{name}": _mean_return_of(score.contribution(name), known) for name in score.terms}
         paid = torch.where(known.unsqueeze(-1), score.value, 0.0).float()
-        moved = self.update(Batch(tokens=tokens, reward_BT=paid, known=known, old_BT=old, reference_BT=theirs,
-                                  beta=beta, lr=lr), seeds)
-        row |= {**moved, "skipped": float("loss" not in moved)}
-        self.done += 1
-        self.history.append(row)
-        self.reward.advance(self.done / self.steps, row)
-        if isinstance(self.config.beta, Controller):
-            self.config.beta.update(self.done / self.steps, row)
-        return row
+        return Batch(tokens=tokens, reward_BT=paid, known=known, old_BT=old, reference_BT=theirs, beta=beta,
+                     lr=lr), row
 
     def _measure(self, tokens: Tokens) -> dict[str, float]:
         out: dict[str, float] = {}
@@ -273,6 +294,15 @@ def _mean_return(score: Score) -> tuple[float, int]:
 
 def _mean_return_of(value_BT: Tensor, known: Tensor) -> float:
     return float(value_BT[known].sum(-1).double().mean()) if bool(known.any()) else math.nan
+
+
+class _NoReward(Reward):
+    """Knows nothing: what is measured where no reward is given."""
+
+    name = "none"
+
+    def evaluate(self, episodes: Episodes) -> Score:
+        return Score.unknown(episodes.mask, "no reward was given")
 
 
 def _read(folder: Path, resume: bool) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plaudit.core.errors import BadInput, UnknownReward
@@ -110,20 +110,33 @@ def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int, *,
     value, known = score.returns()
     if on_unknown == "stop":
         score.require()
-    value_PN, known_PN = value.view(-1, n).double(), known.view(-1, n)
-    if not bool(known_PN.any()):
+    if not bool(known.any()):
         raise UnknownReward(f"{reward.name} knows none of the {tokens.B} completions: {score.counts()}")
+    rows, prompt = winners(value, known, n, ties=ties, seed=root.child("ties"))
+    return BestOf(tokens=tokens[rows], reward=value[rows], n=n, kl=kl, unknown=int((~known).sum()),
+                  prompt=prompt.tolist())
+
+
+def winners(reward_B: Float[Tensor, "B"], known: Bool[Tensor, "B"], n: int, *,
+            ties: Literal["first", "random"] = "first",
+            seed: int | Seeds = 0) -> tuple[Int[Tensor, "W"], Int[Tensor, "W"]]:
+    """The row of the best of each n rows in turn, and of which n it is; an unknown reward never wins.
+
+    Example:
+        >>> winners(torch.tensor([1.0, 2.0, torch.nan, 0.0]), torch.tensor([True, True, False, True]), 2)
+        (tensor([1, 3]), tensor([0, 1]))
+    """
+    value_PN, known_PN = reward_B.view(-1, n).double(), known.view(-1, n)
     ranked = torch.where(known_PN, value_PN, -torch.inf)
     top = (ranked == ranked.amax(1, keepdim=True)) & known_PN
     if ties == "first":
         at = top.int().argmax(1)
     else:
-        at = (top * torch.rand(top.shape, generator=root.child("ties").torch(), dtype=torch.float64).add(
+        root = seed if isinstance(seed, Seeds) else Seeds(seed)
+        at = (top * torch.rand(top.shape, generator=root.torch(), dtype=torch.float64).add(
             1e-9).to(top.device)).argmax(1)
     here = torch.nonzero(known_PN.any(1)).flatten()
-    rows = here * n + at[here]
-    return BestOf(tokens=tokens[rows], reward=value[rows], n=n, kl=kl, unknown=int((~known).sum()),
-                  prompt=here.tolist())
+    return here * n + at[here], here
 
 
 def subset_weights(proxy: Float[Tensor, "N"], n: int, *, ties: Ties = "random",

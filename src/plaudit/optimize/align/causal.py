@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from plaudit.core.devices import check_device
 from plaudit.core.errors import BadInput
 from plaudit.core.extras import require
 from plaudit.core.tokens import Tokens
+from plaudit.learn.text.loading import quiet
 from plaudit.optimize.align.policy import Policy
 
+_LAST = "config.json"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -69,13 +73,19 @@ class CausalPolicy(Policy):
             options: Of `ChatFormat`.
 
         Raises:
-            BadInput: for a dtype or device that there is not.
+            BadInput: for a dtype or device that there is not, or a checkpoint without a language head of its own.
             MissingExtra: when transformers, or peft for LoRA, is not installed.
         """
         if dtype not in _DTYPES:
             raise BadInput("dtype", expected=f"one of {list(_DTYPES)}", received=dtype)
         auto = require("transformers", extra="text").AutoModelForCausalLM
-        model = auto.from_pretrained(str(folder), dtype=_DTYPES[dtype], trust_remote_code=False, use_safetensors=True)
+        with quiet():
+            model, info = auto.from_pretrained(str(folder), dtype=_DTYPES[dtype], trust_remote_code=False,
+                                               use_safetensors=True, output_loading_info=True)
+        lost = sorted(info["missing_keys"])
+        if lost:
+            raise BadInput("folder", expected="a causal language model with all its weights",
+                           received=f"{folder}, which lacks {lost[0]}")
         if lora is not None:
             peft = require("peft", extra="text")
             with torch.random.fork_rng(devices=[]):
@@ -86,11 +96,23 @@ class CausalPolicy(Policy):
                             temperature=temperature)
 
     def save(self, folder: str | Path) -> Path:
-        """Writes model (adapters merged) and tokenizer as a checkpoint folder that transformers reads."""
+        """Writes model (adapters merged) and tokenizer as a checkpoint folder that transformers reads.
+
+        `config.json`, without which nothing reads it, comes last.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         model = copy.deepcopy(self.module).merge_and_unload() if self._adapted else self.module
-        model.save_pretrained(str(folder))
-        self.form.tokenizer.save_pretrained(str(folder))
-        return Path(folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
+            model.save_pretrained(name)
+            self.form.tokenizer.save_pretrained(name)
+            for old in (folder / _LAST, *folder.glob("model*.safetensors*")):
+                old.unlink(missing_ok=True)
+            for path in sorted(Path(name).iterdir(), key=lambda p: p.name == _LAST):
+                if (folder / path.name).is_dir():
+                    shutil.rmtree(folder / path.name)
+                path.replace(folder / path.name)
+        return folder
 
     # --- texts ------------------------------------------------------------------------------------------
 
@@ -104,6 +126,14 @@ class CausalPolicy(Policy):
             raise BadInput("prompt", expected=f"at most {longest - self.max_tokens} tokens beside {self.max_tokens} "
                                               f"of a completion in a context of {longest}", received=len(ids))
         return ids
+
+    def encode_completions(self, prompt: Any, completions: Sequence[Any], *,
+                           tools: Sequence[Any] = ()) -> tuple[list[int], list[list[int]]]:
+        """As the chat format writes them, without what a template puts behind the last end token."""
+        said = self.form.encode_options(prompt, completions, tools=list(tools) or None)
+        ends = [max((i + 1 for i, t in enumerate(e.completion_ids) if t == self.end), default=len(e.completion_ids))
+                for e in said]
+        return said[0].prompt_ids, [e.completion_ids[:end] for e, end in zip(said, ends, strict=True)]
 
     def decode(self, prompt: Any, ids: Sequence[int]) -> Any:
         text = self.form.tokenizer.decode(list(ids), skip_special_tokens=True)

@@ -11,7 +11,7 @@ from plaudit.core.schedules import Controller, Schedule, Weight, value_of, weigh
 from plaudit.optimize.align.advantages import Credit
 from plaudit.optimize.align.dpo import Form, Labels
 
-Algo = Literal["rloo", "ppo", "dpo"]
+Algo = Literal["rloo", "ppo", "dpo", "kto", "rft"]
 KLLoss = Literal["k2", "k3", "exact"]
 
 
@@ -31,11 +31,12 @@ class AlignConfig:
     prompts: int = 16
     """Prompts in a step."""
     samples: int = 4
-    """Completions of each."""
+    """Completions of each; with rft the N of which the best is learnt from (8 is usual, the literature goes to 512)."""
     lr: float | Schedule = 1e-5
     """Step size of Adam."""
     beta: Weight = 0.05
-    """The price of a nat of KL to the reference; a schedule, or a controller such as `TargetController("kl", 8.0)`."""
+    """The price of a nat of KL to the reference; a schedule, or a controller such as `TargetController("kl", 8.0)`.
+    With rft it does nothing: the KL is only told."""
     kl_in: Literal["reward", "loss"] = "reward"
     """`reward` charges each token for its log-ratio, which is exact; `loss` adds the KL of each token alone."""
     kl_loss: KLLoss | str = "k2"
@@ -45,8 +46,9 @@ class AlignConfig:
     """Of later tokens."""
     max_norm: float = 1.0
     """The longest gradient."""
-    over: Literal["rows", "tokens"] = "rows"
-    """A loss is a sum over tokens and a mean over completions (unbiased), or a mean over all tokens."""
+    over: Literal["rows", "tokens", "each"] = "rows"
+    """A loss is a sum over tokens and a mean over completions (unbiased), a mean over all tokens, or a mean over the
+    tokens of `each` completion and then over completions."""
     whiten: bool | None = None
     """Advantages with mean 0 and deviation 1; None does so for PPO alone."""
     credit: Credit = "to-go"
@@ -56,9 +58,9 @@ class AlignConfig:
     clip: float = 0.2
     """PPO: how far the ratio of the new to the old probability counts."""
     epochs: int = 4
-    """PPO: passes over the completions of a step."""
+    """PPO, rft: passes over the completions of a step."""
     minibatch: int | None = None
-    """PPO: completions in an update; None is a quarter of them."""
+    """PPO, rft: completions in an update; None is a quarter of them."""
     value_hidden: int = 64
     """PPO: hidden units of the value function, which reads the features of the reference."""
     value_lr: float = 1e-3
@@ -67,12 +69,17 @@ class AlignConfig:
     """DPO: `dpo_loss`."""
     labels: Labels = "hard"
     """DPO on its own samples: `pairs_of_rewards`."""
+    desirable_weight: float = 1.0
+    """KTO: lambda_D, how much desirable completions count."""
+    undesirable_weight: float = 1.0
+    """KTO: lambda_U, how much undesirable ones count."""
     normalise: bool = False
     """DPO, scaled: strengths divided by their mean."""
     rows: int | None = None
     """Completions in one forward pass; their gradients are added. None is all."""
     measure_every: int = 1
-    """Steps between two measurements of the `watch` and `gold` rewards."""
+    """Steps between two measurements of the `watch` and `gold` rewards; where all evidence is given, also between two
+    samplings, so that the steps between them have no reward, KL or length."""
 
     def __post_init__(self) -> None:
         for name, low in (("prompts", 1), ("samples", 2), ("epochs", 1), ("value_hidden", 1), ("measure_every", 1)):
@@ -84,10 +91,12 @@ class AlignConfig:
             _check(name, getattr(self, name), "a number in [0, 1]", high=1.0)
         for name in ("max_norm", "clip", "value_lr"):
             _check(name, getattr(self, name), "a number above 0", low=1e-300)
+        for name in ("desirable_weight", "undesirable_weight"):
+            _check(name, getattr(self, name), "a number >= 0")
         for name in ("lr", "beta"):
             if not isinstance(getattr(self, name), Schedule | Controller):
                 _check(name, getattr(self, name), "a number >= 0, or a schedule")
-        kinds = {"kl_in": ("reward", "loss"), "over": ("rows", "tokens"), "credit": get_args(Credit),
+        kinds = {"kl_in": ("reward", "loss"), "over": ("rows", "tokens", "each"), "credit": get_args(Credit),
                  "form": get_args(Form), "labels": get_args(Labels), "kl_loss": get_args(KLLoss)}
         for name, known in kinds.items():
             if getattr(self, name) not in known:

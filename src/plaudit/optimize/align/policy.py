@@ -71,6 +71,18 @@ class Policy(ABC):
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
+    def encode_completions(self, prompt: Any, completions: Sequence[Any], *,
+                           tools: Sequence[Any] = ()) -> tuple[list[int], list[list[int]]]:
+        """The tokens of a prompt and of answers to it in words, with the end where the policy has one; nothing is cut.
+
+        Args:
+            prompt: What `encode` reads.
+            completions: What `decode` gives.
+            tools: What the prompt describes; only chat templates can say them.
+        """
+        end = [] if self.end is None else [self.end]
+        return self.encode(prompt), [[*self.encode(said), *end] for said in completions]
+
     def log_softmax(self, tokens: Tokens) -> Float[Tensor, "B T V"]:
         """The log-probabilities of all tokens at each step."""
         return torch.log_softmax(self.raw_logits(tokens).float() / self.temperature, -1)

@@ -1,4 +1,4 @@
-"""One step of RLOO, PPO or DPO on completions that have been scored."""
+"""One step of RLOO, PPO, DPO, KTO or rejection-sampling fine-tuning on completions that have been scored."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.seeds import Seeds
 from plaudit.core.tokens import Tokens
 from plaudit.optimize.align.advantages import gae, leave_one_out, whiten
+from plaudit.optimize.align.best_of import winners
 from plaudit.optimize.align.config import Algo, AlignConfig
 from plaudit.optimize.align.dpo import Pairs, dpo_loss, pairs_of_rewards
 from plaudit.optimize.align.kl import exact_kl_tokens, kl_tokens, log_probs_of
+from plaudit.optimize.align.kto import Judged, kto_loss, reference_point
 from plaudit.optimize.align.policy import Policy
 
 
@@ -35,6 +37,14 @@ class Batch:
     beta: float
     lr: float
 
+    @staticmethod
+    def unsampled(given: Pairs | Judged, *, beta: float, lr: float) -> Batch:
+        """For an update that learns from given evidence alone: one row that nothing reads."""
+        one = given.tokens[torch.zeros(1, dtype=torch.int64)]
+        zero = torch.zeros(one.mask.shape, device=one.mask.device)
+        return Batch(tokens=one, reward_BT=zero, known=torch.ones_like(one.mask[:, 0]), old_BT=zero,
+                     reference_BT=zero, beta=beta, lr=lr)
+
     @property
     def group(self) -> Int[Tensor, "B"]:
         group = self.tokens.group
@@ -47,7 +57,13 @@ class Batch:
 
 
 class Update(ABC):
-    """What all three share: Adam, a limit on the gradient, the KL in the loss, no step on a loss that is not finite."""
+    """What all share: Adam, a limit on the gradient, the KL in the loss, no step on a loss that is not finite.
+
+    Attributes:
+        given: The evidence that it learns from in place of what the policy samples; None where it learns from that.
+    """
+
+    given: Pairs | Judged | None = None
 
     def __init__(self, policy: Policy, reference: Policy, config: AlignConfig) -> None:
         self.policy, self.reference, self.config = policy, reference, config
@@ -107,6 +123,17 @@ class Update(ABC):
     def _share(self, tokens: Tokens, rows: Int[Tensor, "M"]) -> float:
         return 1.0 / float(tokens.mask[rows].sum() if self.config.over == "tokens" else len(rows))
 
+    def _summed(self, loss_BT: Float[Tensor, "m T"], mask: Bool[Tensor, "m T"]) -> Float[Tensor, "m"]:
+        """Over the tokens of each completion; their mean where each completion is to count the same."""
+        total = torch.where(mask, loss_BT, 0.0).sum(-1)
+        return total / mask.sum(-1) if self.config.over == "each" else total
+
+    def _reference_of(self, tokens: Tokens) -> Float[Tensor, "B"]:
+        """The reference's log-probabilities of given completions."""
+        with torch.no_grad():
+            return torch.cat([self.reference.log_probs(tokens[rows])
+                              for rows in torch.arange(tokens.B).split(self.config.rows or 256)]).sum(-1)
+
 
 class Rloo(Update):
     """REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, eq. 8): one unbiased step."""
@@ -123,7 +150,7 @@ class Rloo(Update):
 
         def loss_of(part: Tensor) -> Tensor:
             chosen, kl = self._log_probs(batch, part)
-            return (kl - advantage[part] * chosen).sum(-1)
+            return self._summed(kl - advantage[part] * chosen, mask[part])
 
         return self._descend(rows, loss_of, share=self._share(batch.tokens, rows), lr=batch.lr)
 
@@ -173,7 +200,7 @@ class Ppo(Update):
             ratio = torch.exp(chosen - batch.old_BT[part])
             gain = torch.minimum(ratio * advantage[part], ratio.clamp(1 - clip, 1 + clip) * advantage[part])
             clipped.append(((ratio - 1).abs() > clip)[batch.tokens.mask[part]].float())
-            return torch.where(batch.tokens.mask[part], kl - gain, 0.0).sum(-1)
+            return self._summed(kl - gain, batch.tokens.mask[part])
 
         said = self._descend(rows, loss_of, share=self._share(batch.tokens, rows), lr=batch.lr)
         here = batch.tokens.mask[rows]
@@ -198,11 +225,9 @@ class Dpo(Update):
 
     def __init__(self, policy: Policy, reference: Policy, config: AlignConfig, *, pairs: Pairs | None) -> None:
         super().__init__(policy, reference, config)
-        self.pairs = pairs
+        self.given = self.pairs = pairs
         if pairs is not None:
-            with torch.no_grad():
-                self.given = torch.cat([reference.log_probs(pairs.tokens[rows]) for rows in torch.arange(
-                    pairs.tokens.B).split(config.rows or 256)]).sum(-1)
+            self.theirs = self._reference_of(pairs.tokens)
 
     def __call__(self, batch: Batch, seeds: Seeds) -> dict[str, float]:
         if self.pairs is None:
@@ -210,7 +235,7 @@ class Dpo(Update):
                                               labels=self.config.labels)
             chosen, reference = torch.arange(len(pairs)), batch.reference_BT.sum(-1)
         else:
-            pairs, without, reference = self.pairs, 0, self.given
+            pairs, without, reference = self.pairs, 0, self.theirs
             chosen = torch.randperm(len(pairs), generator=seeds.child("pairs").torch())[:self.config.prompts]
         if not len(chosen):
             return {"without_pair": float(without)}
@@ -233,22 +258,104 @@ class Dpo(Update):
         return {**said, "accuracy": float(torch.cat(wins).mean()), "without_pair": float(without)}
 
 
+class Kto(Update):
+    """Kahneman-Tversky optimisation: on given verdicts, or on the best and the worst of the policy's own samples.
+
+    A step reads as many completions as one of DPO: two for each of `config.prompts`.
+    """
+
+    def __init__(self, policy: Policy, reference: Policy, config: AlignConfig, *, judged: Judged | None) -> None:
+        super().__init__(policy, reference, config)
+        self.given = self.judged = judged
+        if judged is not None:
+            self.theirs = self._reference_of(judged.tokens)
+
+    def __call__(self, batch: Batch, seeds: Seeds) -> dict[str, float]:
+        config, without = self.config, 0
+        if self.judged is None:
+            pairs, without = pairs_of_rewards(batch.tokens, batch.reward_BT.sum(-1), batch.known)
+            judged = Judged.of_pairs(pairs)
+            theirs = batch.reference_BT.sum(-1)[torch.stack([pairs.first, pairs.second], 1).flatten()]
+        else:
+            chosen = torch.randperm(len(self.judged), generator=seeds.child("pairs").torch())[:2 * config.prompts]
+            judged, theirs = self.judged.take(chosen), self.theirs[chosen]
+        if len(judged) < 2:
+            return {"without_pair": float(without)}
+        z0 = reference_point(self.policy, self.reference, judged.tokens, rows=config.rows)
+        desirable = judged.desirable.to(theirs.device)
+        ratio = torch.zeros(len(judged), device=theirs.device)
+
+        def loss_of(part: Tensor) -> Tensor:
+            mine = self.policy.log_probs(judged.tokens[part]).sum(-1) - theirs[part]
+            ratio[part] = mine.detach()
+            return kto_loss(mine, desirable[part], z0=z0, beta=batch.beta, desirable_weight=config.desirable_weight,
+                            undesirable_weight=config.undesirable_weight)
+
+        said = self._descend(torch.arange(len(judged)), loss_of, share=1.0 / len(judged), lr=batch.lr)
+        return {**said, "z0": z0, "accuracy": float((desirable == (ratio > z0)).float().mean()),
+                "without_pair": float(without)}
+
+
+class Rft(Update):
+    """Rejection-sampling fine-tuning: the best of each prompt's samples are imitated; each step is a round.
+
+    A completion whose reward is unknown never wins, and a prompt without a known one is left out. There is no penalty:
+    one round to the end gives the distribution of best-of-N, whose KL is at most `best_of_kl(N)`.
+
+    Source:
+        Touvron et al. (2023), Llama 2, arXiv 2307.09288, section 3.2.3; the decoder of Qiu et al. (2024), arXiv
+        2402.10184, with N from 4 to 512.
+    """
+
+    def __call__(self, batch: Batch, seeds: Seeds) -> dict[str, float]:
+        config, paid = self.config, batch.reward_BT.sum(-1)
+        best, asked = winners(paid, batch.known, config.samples)
+        count = {"without_winner": float(batch.tokens.B // config.samples - len(asked))}
+        if not len(best):
+            return count
+        mask, size = batch.tokens.mask, min(config.minibatch or -(-len(best) // 4), len(best))
+
+        def loss_of(part: Tensor) -> Tensor:
+            return self._summed(-self.policy.log_probs(batch.tokens[part]), mask[part])
+
+        out: dict[str, list[float]] = {}
+        for epoch in range(config.epochs):
+            order = best[torch.randperm(len(best), generator=seeds.child("minibatch", epoch).torch()).to(best.device)]
+            for part in order.split(size):
+                said = self._descend(part, loss_of, share=self._share(batch.tokens, part), lr=batch.lr)
+                for name, number in said.items():
+                    out.setdefault(name, []).append(number)
+        return {**{name: sum(numbers) / len(numbers) for name, numbers in out.items()}, **count,
+                "best": float(paid[best].mean())}
+
+
 def make_update(algo: Algo | str, policy: Policy, reference: Policy, config: AlignConfig, *, prompts: Sequence[Any],
-                seeds: Seeds, pairs: Pairs | None) -> Update:
+                seeds: Seeds, pairs: Pairs | Judged | None) -> Update:
     """The step of an algorithm.
 
     Raises:
-        BadInput: for an unknown one, or pairs that it does not read.
+        BadInput: for an unknown one, or evidence that it does not read.
     """
-    if pairs is not None and algo != "dpo":
-        raise BadInput("pairs", expected="None, as only dpo learns from given pairs", received=f"{len(pairs)} pairs")
+    if pairs is not None and algo not in ("dpo", "kto"):
+        raise BadInput("pairs", expected="None, as only dpo and kto learn from what is given",
+                       received=f"{len(pairs)} of them")
+    if pairs is not None and not len(pairs):
+        raise BadInput("pairs", expected="at least one", received="none")
     if algo == "rloo":
         return Rloo(policy, reference, config)
     if algo == "ppo":
         width = reference.features(policy.asked(prompts[:1])).shape[-1]
         return Ppo(policy, reference, config, features=width, seeds=seeds)
     if algo == "dpo":
-        if pairs is not None and not len(pairs):
-            raise BadInput("pairs", expected="at least one", received="none")
+        if isinstance(pairs, Judged):
+            raise BadInput("pairs", expected="pairs, as dpo compares two completions", received="single verdicts",
+                           fix='algo="kto"')
         return Dpo(policy, reference, config, pairs=pairs)
-    raise BadInput("algo", expected="rloo, ppo or dpo", received=algo)
+    if algo == "kto":
+        judged = Judged.of_pairs(pairs) if isinstance(pairs, Pairs) else pairs
+        if judged is not None and len(judged) < 2:
+            raise BadInput("pairs", expected="at least 2 completions that are desirable or not", received=len(judged))
+        return Kto(policy, reference, config, judged=judged)
+    if algo == "rft":
+        return Rft(policy, reference, config)
+    raise BadInput("algo", expected="rloo, ppo, dpo, kto or rft", received=algo)
