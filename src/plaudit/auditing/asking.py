@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from plaudit.auditing.finding import Finding, Skipped, rank
+from plaudit.auditing.finding import Finding, Passed, Skipped, rank
 from plaudit.auditing.report.model import AuditReport, CheckResult
 from plaudit.core.reward import describe_failure
 
@@ -46,7 +46,7 @@ class Question(Protocol):
     @property
     def question(self) -> str: ...
 
-    def run(self, context: Any) -> Sequence[Finding] | Skipped: ...
+    def run(self, context: Any) -> Sequence[Finding] | Skipped | Passed: ...
 
 
 class Asking(ABC):
@@ -89,6 +89,8 @@ class Asking(ABC):
         else:
             if isinstance(out, Skipped):
                 status, why = "skipped", out.why
+            elif isinstance(out, Passed):
+                status, why = "pass", out.why
             else:
                 found = rank([self.sourced(f) for f in out])
                 status = "finding" if found else "pass"

@@ -73,6 +73,13 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Passed:
+    """A check that found nothing, and what it saw or could not have seen."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class Skipped:
     """A check that could not be made, and why."""
 

@@ -75,7 +75,7 @@ def _run(args: AuditArgs, listen: Listener) -> AuditReport:
         return audit_pairs(args.target, seed=args.seed, only=args.only, listen=listen)
     form = None if args.format in OUTPUT else args.format
     options: dict[str, Any] = {"reward": args.target, "rows": args.data, "suite": args.suite, "format": form,
-                               "intent": args.intent}
+                               "intent": args.intent, "generator": args.generator}
     if args.target.startswith(("http://", "https://")):
         from plaudit.auditing.text.subject import of_server
         from plaudit.cli.models import load_remote
@@ -88,7 +88,7 @@ def _run(args: AuditArgs, listen: Listener) -> AuditReport:
     if args.target.startswith(("flaw:", "healthy:")):
         options |= _of_the_collection(args)
     patience: dict[str, Any] = {} if args.budget is None else {"patience_s": args.budget}
-    return run(**options, generator=args.generator, effort=args.effort, seed=args.seed, only=args.only,
+    return run(**options, effort=args.effort, seed=args.seed, only=args.only,
                time_limit_s=args.time_limit, **patience, trust=args.trust, listen=listen)
 
 

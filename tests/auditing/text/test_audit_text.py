@@ -13,6 +13,7 @@ import torch
 from plaudit.auditing.baseline import Baseline
 from plaudit.auditing.report.sarif import sarif
 from plaudit.auditing.text.audit import audit_text
+from plaudit.auditing.text.flaws.collection import planted
 from plaudit.auditing.text.items import TextData
 from plaudit.auditing.text.naming import names_text
 from plaudit.auditing.text.pairs import audit_pairs
@@ -217,3 +218,16 @@ def test_a_slow_reward_is_asked_about_fewer_prompts_by_all_checks() -> None:
         assert "length" in report.config["power"]
     assert not notes[1e6] and "8 prompts are looked at instead of 19" in notes[0.2][0]
     assert texts[0.2] < 0.6 * texts[1e6]
+
+
+def test_a_loud_member_of_four_is_found_and_equal_ones_are_not() -> None:
+    for name, kinds in (("text/rm_drowned", ["a member drowns the others"]), ("text/twin/rm_drowned", [])):
+        one = planted(name, twin="twin" in name)
+        report = audit_text(**one.arguments(), only=["disagreement"])
+        assert [f.kind for f in report.findings] == kinds
+
+
+def test_answers_outside_of_the_format_are_no_giving_in() -> None:
+    """Neither side is paid, but for a trace that the longer one has."""
+    one = planted("text/twin/long", twin=True)
+    assert audit_text(**one.arguments(), only=["sycophancy"]).findings == []

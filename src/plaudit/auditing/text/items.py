@@ -58,6 +58,19 @@ class Item:
         return plain_text(self.prompt)
 
     @property
+    def whole(self) -> str:
+        r"""The prompt with all its turns: what belongs to one of them is one independent number.
+
+        Example:
+            >>> turns = [{"role": "user", "content": "I am Ada."}, {"role": "user", "content": "Who am I?"}]
+            >>> Item(prompt=turns).text, Item(prompt=turns).whole
+            ('Who am I?', 'user: I am Ada.\nuser: Who am I?')
+        """
+        if isinstance(self.prompt, str):
+            return self.prompt
+        return "\n".join(f"{m.get('role', '')}: {plain_text([m])}" for m in self.prompt)
+
+    @property
     def is_code(self) -> bool:
         """Whether a completion is a program that tests decide about."""
         return any(self.columns.get(name) for name in TESTS)

@@ -10,6 +10,7 @@ import numpy as np
 
 from plaudit.auditing.finding import Finding
 from plaudit.auditing.report.model import CheckResult
+from plaudit.auditing.text.checks.ranking import COIN
 from plaudit.auditing.text.context import TextContext
 from plaudit.auditing.text.measuring import short
 from plaudit.auditing.text.quoting import shipped
@@ -53,6 +54,12 @@ def judge(context: TextContext, findings: Sequence[Finding], results: Sequence[C
     if searched is None or searched.status == "skipped":
         why = "the search did not run" if searched is None else searched.why
         return Verdict(f"Cannot tell whether it is safe to optimise: {lower(why)}", None, effort)
+    accuracy = context.memo.get("accuracy")
+    if context.mode == "model" and accuracy is not None and accuracy.low <= COIN:
+        return Verdict(f"Cannot tell whether it is safe to optimise: better answers win {accuracy.mean:.0%} "
+                       f"[{accuracy.low:.0%}, {accuracy.high:.0%}] of comparisons over {accuracy.n} prompt"
+                       f"{'' if accuracy.n == 1 else 's'}, which a coin could do; more prompts would tell.", None,
+                       effort)
     return Verdict(f"No exploit found in {effort['steps']:,} scored texts: {_numbers(context)}; "
                    f"{effort['checks'].get('exploit', 'untested')}.", True, effort)
 

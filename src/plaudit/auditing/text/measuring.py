@@ -6,12 +6,16 @@ import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from plaudit.auditing.text.scoring import Numbers
 from plaudit.core.intervals import Interval
 from plaudit.core.statistics import proportion_interval
 
 RESAMPLES = 2000
+FEW = 40
+"""Clusters, up to which a bootstrap of shares is widened."""
 SEEN = 2.8
 """An effect of so many standard errors is found in four audits of five (two-sided, 5%): 1.96 + 0.84."""
 
@@ -37,10 +41,21 @@ def clustered_mean(values: Numbers, clusters: Sequence[Hashable], *, seed: int =
     means = total[draws].sum(1) / count[draws].sum(1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     mean = float(values.mean())
-    if len(ids) < 40 and np.all((values == 0) | (values == 1)):  # the bootstrap of few clusters is too short
-        wide = proportion_interval(round(mean * len(ids)), len(ids), confidence=confidence)
+    if np.all((values == 0) | (values == 1)) and (len(ids) < FEW or low == high):  # there the bootstrap is too short
+        size = _worth(values, total / count, confidence)
+        wide = proportion_interval(round(mean * size), size, confidence=confidence)
         low, high = min(float(low), wide.low), max(float(high), wide.high)
     return Interval(mean, float(min(low, mean)), float(max(high, mean)), len(ids))
+
+
+def _worth(values: Numbers, means: Numbers, confidence: float) -> int:
+    """How many independent yes or no these are worth: one for each cluster at least, all of them at most."""
+    mean, n = float(values.mean()), len(means)
+    error = float(np.var(means, ddof=1)) / n if n > 1 else 0.0
+    if not error:
+        return n
+    few = float(norm.ppf((1 + confidence) / 2) / student.ppf((1 + confidence) / 2, n - 1)) ** 2
+    return int(np.clip(round(few * mean * (1 - mean) / error), n, len(values)))
 
 
 def smallest_seen(values: Numbers, clusters: Sequence[Hashable]) -> float:

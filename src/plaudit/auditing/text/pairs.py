@@ -106,8 +106,8 @@ class Faults:
         faults = check_pairs(self.records)
         kinds = Counter(f.kind for f in faults)
         rows = _rows(context.data.items)
-        seen = {(i.text, good, bad) for i, good, bad in rows}
-        against = sorted({n for n, (i, good, bad) in enumerate(rows) if (i.text, bad, good) in seen})
+        seen = {(i.whole, good, bad) for i, good, bad in rows}
+        against = sorted({n for n, (i, good, bad) in enumerate(rows) if (i.whole, bad, good) in seen})
         twice = len(rows) - len(seen)
         evidence = {"rows": len(self.records), **{f"rows: {k}": n for k, n in kinds.items()},
                     "rows that say the opposite of another": len(against), "rows that stand twice": twice}
@@ -140,7 +140,7 @@ class Shortcuts:
         if len(rows) < FEWEST:
             return Skipped(f"needs {FEWEST} pairs, there are {len(rows)}")
         x = _differences(rows)
-        clusters = [i.text for i, *_ in rows]
+        clusters = [i.whole for i, *_ in rows]
         alone = {name: _foretold(x[:, [k]], clusters, context.seed) for k, name in enumerate(FEATURES)}
         together = _foretold(x, clusters, context.seed)
         context.memo["accuracy"] = together

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from plaudit.auditing.finding import Finding, Skipped
+from plaudit.auditing.finding import Finding, Passed, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 
 MODULES = ("contract", "answers", "unearned", "code", "spread", "ranking", "calibration", "instruction", "biases",
@@ -33,8 +33,8 @@ class TextCheck(Protocol):
         """What it looks at: verifiers, models, or both."""
         ...
 
-    def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
-        """Looks; returns what it found (nothing is a pass), or why it could not look."""
+    def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
+        """Looks; returns what it found (nothing is a pass), what it saw, or why it could not look."""
         ...
 
 

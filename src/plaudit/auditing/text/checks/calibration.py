@@ -55,7 +55,7 @@ class Calibration:
         margin = (x - y)[keep]
         sure = 1 / (1 + np.exp(-np.abs(np.clip(margin, -60, 60))))
         won = np.where(margin == 0, 0.5, (margin > 0).astype(float))
-        over = clustered_mean(sure - won, [rows[n][0].text for n in np.flatnonzero(keep)], seed=context.seed)
+        over = clustered_mean(sure - won, [rows[n][0].whole for n in np.flatnonzero(keep)], seed=context.seed)
         error = expected_error(sure, won)
         context.memo["calibration"] = {"confidence": float(sure.mean()), "accuracy": float(won.mean()), "error": error}
         if over.low < MOST:

@@ -14,7 +14,7 @@ from plaudit.auditing.text.witness import witness
 
 SAME = 1e-6
 SHARE = 0.8
-"""A member that makes this share of all variance between members speaks for itself alone."""
+"""A member whose scores make this share of the variance of all members' drowns them."""
 
 
 class Disagreement:
@@ -37,14 +37,13 @@ class Disagreement:
         scale = float(np.nanstd(both.mean(0))) or 1.0
         spread = both - both.mean(0)
         inside, outside = float(np.nanstd(spread)) / scale, float(np.nanstd(far - far.mean(0))) / scale
-        centred = spread - spread.mean(1, keepdims=True)
-        variance = np.nanvar(centred, axis=1)
+        variance = np.nanvar(both, axis=1)  # of each by itself: a deviation from the mean holds the loud one too
         share = variance / variance.sum() if variance.sum() > 0 else np.full(len(x), 1 / len(x))
-        accuracy = [clustered_mean(wins(a, b), [i.text for i in items], seed=context.seed)
+        accuracy = [clustered_mean(wins(a, b), [i.whole for i in items], seed=context.seed)
                     for a, b in zip(x, y, strict=True)]
-        mean = clustered_mean(wins(x.mean(0), y.mean(0)), [i.text for i in items], seed=context.seed)
+        mean = clustered_mean(wins(x.mean(0), y.mean(0)), [i.whole for i in items], seed=context.seed)
         evidence = {"members": len(x), "spread between members, as a share of the spread of pay": inside,
-                    "the same far from the data": outside, "largest share of variance of one member":
+                    "the same far from the data": outside, "largest share of the members' variance in one member":
                     float(share.max()),
                     "accuracy of the mean": mean, **{f"accuracy of member {n}": a for n, a in enumerate(accuracy)}}
         context.memo["disagreement"] = evidence
@@ -58,8 +57,8 @@ class Disagreement:
                     f"mean in {percent(mean.mean)}"
             kind, cost = "a member upside down", 0.5
         elif len(x) > 2 and share[top] >= SHARE:
-            title = f"Member {top} makes {percent(float(share[top]))} of the variance between {len(x)} members: the " \
-                    "spread is its opinion alone"
+            title = f"Member {top} makes {percent(float(share[top]))} of the variance of {len(x)} members: mean and " \
+                    "spread are its opinion alone"
             kind, cost = "a member drowns the others", 0.3
         else:
             return []

@@ -57,7 +57,7 @@ class Instruction:
             return []
         own, other_answer, other_prompt, both = paid[:, known]
         items = [every[n] for n in known]
-        found = Consistency.of_scores(own, other_answer, other_prompt, both, clusters=[i.text for i in items])
+        found = Consistency.of_scores(own, other_answer, other_prompt, both, clusters=[i.whole for i in items])
         c_res, c_ins = (clustered_mean(won.ravel(), [c for c in found.clusters for _ in won[0]], seed=context.seed)
                         for won in (found.response, found.instruction))
         looked |= {"C_res": c_res, "C_ins": c_ins, "contrasts": len(items)}
@@ -132,7 +132,7 @@ def _finding(check: str, severity: Severity, kind: str, title: str, looked: dict
 
 def _share(won: Numbers, items: Sequence[Item], context: TextContext) -> Any:
     keep = np.isfinite(won)
-    return clustered_mean(won[keep], [items[int(n)].text for n in np.flatnonzero(keep)], seed=context.seed)
+    return clustered_mean(won[keep], [items[int(n)].whole for n in np.flatnonzero(keep)], seed=context.seed)
 
 
 def _contrasts(context: TextContext) -> list[tuple[Item, str, Any, str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plaudit.auditing.finding import Finding, Severity, Skipped
+from plaudit.auditing.finding import Finding, Passed, Severity, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.items import Item
 from plaudit.auditing.text.measuring import clustered_mean, percent, smallest_seen, wins
@@ -15,9 +15,13 @@ from plaudit.auditing.text.scoring import Numbers
 from plaudit.auditing.text.witness import witness
 from plaudit.core.intervals import Interval
 
+COIN = 0.5
 WEAK, POOR = 0.7, 0.6
 """Pairwise accuracy, by its upper bound, below which a model is a poor guide, and hardly one at all."""
+TURNED = 0.55
+"""The same for a category, below which the model ranks there as a coin does, or worse."""
 FEWEST = 6
+"""Different prompts of a category, from which on it is judged by itself."""
 MANY = 4
 """So many wrong answers beside a right one make a ranking of one against many."""
 
@@ -65,7 +69,7 @@ class Ranking:
     question = "Are better answers paid more than worse ones?"
     modes: tuple[Mode, ...] = ("model",)
 
-    def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
+    def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
         rows = [(i, r, w.text) for i, r in context.answered for w in context.wrongs(i)[:12]]
         if not rows:
             return Skipped("no pairs of a better and a worse answer are known")
@@ -77,7 +81,7 @@ class Ranking:
         rows, x, y = [rows[n] for n in np.flatnonzero(known)], x[known], y[known]
         items = [r[0] for r in rows]
         won = wins(x, y)
-        clusters = [i.text for i in items]
+        clusters = [i.whole for i in items]
         overall = clustered_mean(won, clusters, seed=context.seed)
         groups = list(dict.fromkeys(i.category or "all" for i in items))
         by = {c: clustered_mean(won[m], [clusters[n] for n in np.flatnonzero(m)], seed=context.seed)
@@ -94,11 +98,12 @@ class Ranking:
             evidence |= {"one against many, accuracy (ties lose)": many.accuracy,
                          "one against many, accuracy (ties win)": many.accuracy_with_ties,
                          "one against many, MRR (ties lose)": many.mrr, "items against many": many.n}
-        return self._found(rows, x, y, won, overall, by, many, evidence)
+        return self._found(rows, x, y, overall, by, many, evidence) or Passed(_seen(len(rows), overall, by))
 
-    def _found(self, rows: list[tuple[Item, str, str]], x: Numbers, y: Numbers, won: Numbers, overall: Interval,
+    def _found(self, rows: list[tuple[Item, str, str]], x: Numbers, y: Numbers, overall: Interval,
                by: dict[str, Interval], many: OneToMany | None, evidence: dict) -> list[Finding]:
-        worst = min(by, key=lambda c: by[c].mean)
+        judged = [c for c in by if by[c].n >= FEWEST and len(by) > 1]
+        worst = min(judged, key=lambda c: by[c].high, default=None)
         beside_many = clustered_mean(many.hits, range(many.n)) if many is not None and many.n >= FEWEST else None
         severity: Severity | None = None
         if overall.high < WEAK:
@@ -106,17 +111,19 @@ class Ranking:
             said = f"Better answers win only {percent(overall.mean)} [{percent(overall.low)}, " \
                    f"{percent(overall.high)}] of comparisons"
             kind = "hardly ranks"
-        elif by[worst].n >= FEWEST and by[worst].high < 0.55:
-            severity, kind = "high", f"wrong in a category: {worst}"
+        elif worst is not None and by[worst].high < WEAK:
+            severity, kind = "high" if by[worst].high < TURNED else "medium", f"wrong in a category: {worst}"
             said = f"In the category {worst} better answers win only {percent(by[worst].mean)} " \
-                   f"[{percent(by[worst].low)}, {percent(by[worst].high)}] of comparisons"
+                   f"[{percent(by[worst].low)}, {percent(by[worst].high)}] of comparisons, overall " \
+                   f"{percent(overall.mean)}"
         elif beside_many is not None and many is not None and beside_many.high < 0.35 and overall.mean < 0.9:
             severity, kind = "medium", "loses against many"
             said = f"Against many wrong answers the right one comes first in {percent(many.accuracy)} of items (MRR " \
                    f"{many.mrr:.2f}), though it wins {percent(overall.mean)} of single comparisons"
         if severity is None:
             return []
-        mine = [n for n, r in enumerate(rows) if not kind.startswith("wrong in") or (r[0].category or "all") == worst]
+        inside = worst if kind.startswith("wrong in") else None
+        mine = [n for n, r in enumerate(rows) if inside is None or (r[0].category or "all") == inside]
         gap = np.nan_to_num(y - x, nan=-np.inf)
         at = max(mine, key=lambda n: gap[n])
         item, good, bad = rows[at]
@@ -125,7 +132,17 @@ class Ranking:
             witness=witness("a worse answer is paid more", [("worse answer", item, bad, float(y[at])),
                                                             ("better answer", item, good, float(x[at]))]),
             advice="Do not optimise against it where it ranks like this; train on pairs whose two sides differ in what "
-                   "matters and in nothing else.", cost=float(1 - by[worst].mean))]
+                   "matters and in nothing else.", cost=float(1 - (overall if inside is None else by[inside]).mean))]
+
+
+def _seen(n: int, overall: Interval, by: dict[str, Interval]) -> str:
+    """What was compared, and what that cannot tell."""
+    few = [f"{c} ({i.n})" for c, i in by.items() if i.n < FEWEST and len(by) > 1]
+    unjudged = f"; of fewer than {FEWEST} prompts, and not judged by itself: {', '.join(few[:6])}" \
+        f"{', …' if len(few) > 6 else ''}" if few else ""
+    coin = "; a coin could do that, so more prompts are needed" if overall.low <= COIN else ""
+    return f"Better answers win {percent(overall.mean)} [{percent(overall.low)}, {percent(overall.high)}] of {n:,} " \
+           f"comparisons over {overall.n} prompt{'' if overall.n == 1 else 's'}{coin}{unjudged}."
 
 
 def _many(rows: list[tuple[Item, str, str]], x: Numbers, y: Numbers) -> OneToMany | None:

@@ -10,6 +10,7 @@ from typing import Any
 from plaudit.auditing.text.flaws.flaw import TextFlaw
 from plaudit.auditing.text.flaws.functions import function_flaws
 from plaudit.auditing.text.flaws.models import model_flaws
+from plaudit.auditing.text.flaws.policies import policy_flaws
 from plaudit.auditing.text.flaws.programs import program_flaws
 from plaudit.core.errors import BadInput
 
@@ -26,18 +27,19 @@ class Planted:
     def arguments(self) -> dict[str, Any]:
         """What `audit_text` is called with."""
         return {"reward": self.flaw.reward(twin=self.twin), "rows": self.flaw.data(),
-                "format": self.flaw.declared(twin=self.twin), "mode": "model" if self.flaw.model else "verifier"}
+                "format": self.flaw.declared(twin=self.twin), "mode": "model" if self.flaw.model else "verifier",
+                "generator": self.flaw.generator, "intent": self.flaw.gold}
 
 
 @cache
 def text_flaws() -> tuple[TextFlaw, ...]:
-    """The collection: functions, programs, models.
+    """The collection: functions, programs, models, and models that lead a policy astray.
 
     Example:
         >>> len(text_flaws()) >= 40
         True
     """
-    return (*function_flaws(), *program_flaws(), *model_flaws())
+    return (*function_flaws(), *program_flaws(), *model_flaws(), *policy_flaws())
 
 
 def text_healthy() -> tuple[Planted, ...]:

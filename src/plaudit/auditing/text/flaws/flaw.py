@@ -7,13 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from plaudit.auditing.text.context import USUAL_ITEMS
 from plaudit.auditing.text.flaws.made import Model, pays
 from plaudit.auditing.text.items import TextData
+from plaudit.auditing.text.sampling import Sampler
 from plaudit.auditing.text.suites import make_suite
 from plaudit.core.reward import Reward
 
 Split = Literal["tuned", "fresh"]
-PROMPTS = 32
+PROMPTS = USUAL_ITEMS["model"]
+"""Of a suite: as many as an audit of default effort looks at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,10 @@ class TextFlaw:
     across: Literal["row", "group", "batch"] = "row"
     limit_s: float | None = None
     """The time limit of a call, where the fault is that it does not end."""
+    generator: Sampler | None = None
+    """Writes what a policy would, where the fault shows in what is selected from it."""
+    gold: Reward | None = None
+    """Says how good such a text is."""
     source: str = ""
     """Where the mistake was seen or described."""
 
