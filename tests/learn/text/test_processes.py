@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,3 +96,35 @@ def test_sharding_without_accelerators_is_refused(tiny_llama: Path, tmp_path: Pa
         fit_text([], model=tiny_llama, out=tmp_path, arguments={"fsdp": "full_shard"})
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert options_of(model="m", arguments={"fsdp": "full_shard"}).loop.arguments == {"fsdp": "full_shard"}
+
+
+@pytest.mark.parametrize(("options", "fault"), [
+    ({"frozen": True}, "together with frozen"),
+    ({"loss": "regression > bradley-terry", "expo": True}, "together with expo, the loss"),
+    ({"loss": "contrastive-swav"}, "together with the loss"),
+    ({"arguments": {"fsdp": True, "fsdp_config": {"version": 1}}}, "version 2"),
+])
+def test_what_does_not_go_with_sharding_is_refused_by_name(options: dict[str, Any], fault: str,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(BadInput, match=fault):
+        options_of(**{"model": "m", "arguments": {"fsdp": True}, **options})
+
+
+@pytest.mark.slow(reason="eleven processes that import torch and transformers")
+def test_sharded_weights_are_trained_as_whole_ones_are(here: Path, tiny_llama: Path) -> None:
+    """Two processes with half of the weights each: the curve and the model of two that hold all, and kills."""
+    script, shard = str(Path(__file__).parent / "sharded.py"), ["--arguments", '{"fsdp": "full_shard"}']
+    words = ["--model", str(tiny_llama), "--batch", "4"]
+    done = two(here, *words, *shard, "--out", "sharded", script=script)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert two(here, *words, "--out", "two").returncode == 0
+    curves = [curve(here / name) for name in ("two", "sharded")]
+    assert len(curves[0]) == len(curves[1]) > 8
+    assert np.abs(np.subtract(curves[0], curves[1])).max() < 1e-5
+    states = [read_tensors(here / name / "model.safetensors")[0] for name in ("two", "sharded")]
+    assert max(float((states[0][k] - states[1][k]).abs().max()) for k in states[0]) < 1e-5
+    assert two(here, *words, *shard, "--out", "cut", script=f"{script} --die-at 6").returncode != 0
+    assert not (here / "cut" / "plaudit.json").exists() and list((here / "cut").rglob("whole.json"))
+    assert two(here, *words, *shard, "--out", "cut", script=script).returncode == 0
+    assert (here / "sharded" / "model.safetensors").read_bytes() == (here / "cut" / "model.safetensors").read_bytes()

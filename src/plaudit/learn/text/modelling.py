@@ -60,6 +60,10 @@ class RewardModel(nn.Module):
             drawn = torch.randn(prototypes, head.layer.in_features, generator=Seeds(seed).child("prototypes").torch())
             self.prototype_ZD = nn.Parameter(drawn)
 
+    @property
+    def _no_split_modules(self) -> list[str]:  # what FSDP wraps, unless it is told otherwise
+        return [] if self.backbone is None else list(getattr(self.backbone, "_no_split_modules", None) or [])
+
     def forward(self, collated: Collated) -> Outputs:
         """The outputs of a batch."""
         batch, slot = collated.batch, collated.slot_NO

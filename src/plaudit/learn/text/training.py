@@ -29,6 +29,7 @@ from plaudit.learn.text.metrics import HeldOut, held_out
 from plaudit.learn.text.modelling import Lora, RewardModel
 from plaudit.learn.text.objectives import Sum, stages
 from plaudit.learn.text.processes import by_one, join
+from plaudit.learn.text.sharding import check_sharding, is_sharded, whole_state
 from plaudit.learn.text.strengths import CrossFit, cross_fit
 from plaudit.learn.text.trainer import Loop, LoopOptions, Meta, Progress, isolated_randomness
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from plaudit.learn.text.reward import TextReward
 
 CHECKPOINTS = "checkpoints"
+_FINAL = "final.safetensors"
 STRENGTHS = "strengths.jsonl"
 ALIASES = {"two-stage": "regression > scaled", "gaussian": "bradley-terry > gaussian-nll"}
 _RATES = {"full": 1e-5, "lora": 2e-4, "frozen": 1e-3}
@@ -178,10 +180,6 @@ def _check(how: FitText) -> None:
                         ("ensemble", how.ensemble), ("lr", 1.0 if loop.lr is None else loop.lr)):
         if not value > 0:
             raise BadInput(name, expected="a number above 0", received=value)
-    if loop.arguments.get("fsdp") and not torch.cuda.is_available():
-        raise BadInput("arguments", expected="no fsdp on a machine without accelerators (it would be overlooked)",
-                       received=f"fsdp={loop.arguments['fsdp']}",
-                       fix="leave it out: several processes on CPUs share the batch")
     if how.frozen and how.lora is not None:
         raise BadInput("frozen", expected="a frozen backbone or LoRA, not both", received="both")
     if how.expo and (how.lora is not None or not how.validation):
@@ -191,6 +189,10 @@ def _check(how: FitText) -> None:
     if any("target" in s.needs for s in plan) and (len(plan) != 2 or "target" in plan[0].needs):
         raise BadInput("loss", expected="Gaussian members after a stage whose reward they copy", received=how.loss,
                        fix="'gaussian', or 'scaled > gaussian-nll'")
+    check_sharding(loop.arguments, {
+        "frozen": how.frozen, "expo": how.expo, "meta": how.meta,
+        f"the loss {how.loss!r}": len(plan) > 1 or any({"prototypes", "target"} & set(s.needs) for s in plan),
+    }, accelerators=torch.cuda.is_available())
 
 
 def _said(how: FitText) -> dict[str, Any]:
@@ -279,10 +281,7 @@ class _Fit:
         from plaudit.learn.text import card
 
         self.attributes = attribute_names([r for _, r in self.train]) if self._needs("ratings") else ()
-        spec = self._spec(self.how.ensemble if len(self.plan) == 1 or not self._needs("target") else 1)
-        model = modelling.make(self.how.model, spec, seed=self._seed("head"), lora=self.how.lora,
-                               prototypes=self._needs("prototypes"), dropout=self.how.dropout,
-                               twice=self._needs("passes"))
+        model = self._made()
         encoder = self._placed(model)
         train, held = self._examples(model, encoder)
         history: list[dict[str, Any]] = []
@@ -298,16 +297,31 @@ class _Fit:
         meta = {"loss": self.how.loss, "base": str(self.how.model), "training": {
             "identity": self.identity, "history": _plain(history), "records": len(self.train),
             "held_out": None if measured is None else measured.to_json(), "expo_alpha": alpha, "cut": self.cut}}
-        backbone = modelling.merged(model)
 
         def written() -> None:
-            saving.save(self.out, backbone=backbone.cpu(), head=model.head.cpu(), format=self.format, meta=meta)
+            whole = self._whole(model)
+            saving.save(self.out, backbone=modelling.merged(whole).cpu(), head=whole.head.cpu(), format=self.format,
+                        meta=meta)
             card.write(self.out)
             if not keep_checkpoints:
                 shutil.rmtree(self.out / CHECKPOINTS, ignore_errors=True)
 
         by_one(written)
         return Fitted(self.out, tuple(history), measured, saving.read_meta(self.out))
+
+    def _made(self) -> RewardModel:
+        spec = self._spec(self.how.ensemble if len(self.plan) == 1 or not self._needs("target") else 1)
+        return modelling.make(self.how.model, spec, seed=self._seed("head"), lora=self.how.lora,
+                              prototypes=self._needs("prototypes"), dropout=self.how.dropout,
+                              twice=self._needs("passes"))
+
+    def _whole(self, model: RewardModel) -> RewardModel:
+        """The trained model, put together again where its weights were spread over processes."""
+        if not is_sharded(model):
+            return model
+        whole = self._made()
+        whole.load_state_dict(read_tensors(self.out / CHECKPOINTS / f"stage-{len(self.plan)}" / _FINAL)[0])
+        return whole
 
     def _needs(self, name: str) -> bool:
         return any(name in s.needs for s in self.plan)
@@ -411,7 +425,7 @@ class _Fit:
                held: Sequence[Example]) -> list[dict[str, Any]]:
         """One stage; a finished one is read back."""
         folder = self.out / CHECKPOINTS / f"stage-{number}"
-        final, log = folder / "final.safetensors", folder / "history.json"
+        final, log = folder / _FINAL, folder / "history.json"
         cached = all(e.states is not None for e in train)
         inner = RewardModel(None, model.head) if cached else model
         if cached:
@@ -426,7 +440,8 @@ class _Fit:
         loop = Loop(inner, loss, self._collator(encoder), options, folder, attributes=self.attributes,
                     meta=self._meta(), progress=self.progress)
         history = [{"stage": number, **line} for line in loop.run(train, held)]
-        by_one(lambda: (write_json(log, _plain(history)), write_tensors(final, inner.state_dict())))
+        state = whole_state(inner)
+        by_one(lambda: (write_json(log, _plain(history)), write_tensors(final, state)))
         return history
 
     def _collator(self, encoder: Encoder) -> Callable[[Sequence[Example]], Collated]:
