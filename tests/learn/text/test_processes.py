@@ -84,7 +84,7 @@ def test_two_processes_that_were_killed_end_with_the_same_bytes(here: Path, tiny
     assert alone.returncode == 2 and "number of processes" in alone.stderr  # other batches: another training
     done = two(here, *words, "--out", "cut")
     assert done.returncode == 0, done.stderr[-2000:]
-    for name in ("model.safetensors", "head.safetensors"):
+    for name in ("model.safetensors", "plaudit/head.safetensors"):
         assert (here / "whole" / name).read_bytes() == (here / "cut" / name).read_bytes()
 
 

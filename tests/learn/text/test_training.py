@@ -273,7 +273,7 @@ def test_a_killed_training_ends_with_the_same_bytes(tiny_llama, tmp_path):
     torn.mkdir()
     (torn / "model.safetensors").write_bytes(b"half")
     fit_text(planted(48), model=tiny_llama, out=tmp_path / "killed", epochs=2, **options)
-    for name in ("model.safetensors", "head.safetensors"):
+    for name in ("model.safetensors", "plaudit/head.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
     metas = [json.loads((tmp_path / n / saving.FILE).read_text()) for n in ("whole", "killed")]
     assert metas[0]["training"]["held_out"] == metas[1]["training"]["held_out"]

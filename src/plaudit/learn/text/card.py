@@ -99,7 +99,7 @@ def _how(card: Mapping[str, Any]) -> list[str]:
         return [*out, f"There is no standard form: {card['why_not_standard']}."]
     out.append("It is also a plain `AutoModelForSequenceClassification` with one label, for TRL, vLLM and RewardBench.")
     if card["head"]["members"] > 1:
-        out.append("That form gives the mean of the members; the members are in `head.safetensors`.")
+        out.append("That form gives the mean of the members; the members are in `plaudit/head.safetensors`.")
     if abs(card["standard_offset"]) > 1e-9:
         out.append(f"Its numbers are higher by {card['standard_offset']:.6g} (its layer has no bias).")
     return out

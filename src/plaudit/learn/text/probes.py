@@ -22,6 +22,7 @@ from plaudit.core.chat import ChatFormat
 from plaudit.core.checkpoint import read_tensors
 from plaudit.core.errors import BadInput
 
+HEAD = "plaudit/head.safetensors"
 CHAT: tuple[tuple[Any, Any], ...] = (
     ([{"role": "user", "content": "What is 17 + 25?"}], [{"role": "assistant", "content": "17 + 25 = 42."}]),
     ([{"role": "user", "content": "What is 17 + 25?"}], [{"role": "assistant", "content": "43, I think."}]),
@@ -99,7 +100,7 @@ def file_faults(folder: Path, meta: Mapping[str, Any]) -> list[str]:
     key = meta.get("score_key")
     if key is not None and key not in tensors:
         faults.append(f"head lost: the checkpoint holds no {key}; with LoRA, keep it by modules_to_save")
-    elif key is not None and not faults and (folder / "head.safetensors").is_file():
+    elif key is not None and not faults and (folder / HEAD).is_file():
         faults += _head_changed(folder, key, tensors[key][0])
     kinds = {dtype for name, (_, dtype) in tensors.items()}
     expected = set(meta["dtypes"])
@@ -118,7 +119,7 @@ def _head_changed(folder: Path, key: str, file: Path) -> list[str]:
 
     with safe_open(file, framework="pt") as opened:  # type: ignore[no-untyped-call]
         row = opened.get_tensor(key).float()
-    folded = read_tensors(folder / "head.safetensors")[0]["folded"].float()
+    folded = read_tensors(folder / HEAD)[0]["folded"].float()
     if row.shape != folded.shape or not torch.allclose(row, folded, rtol=2e-2, atol=1e-4):
         return [f"head changed: {key} is not the head that was saved (drawn anew, or trained on)"]
     return []

@@ -2,7 +2,8 @@
 
     config.json, model.safetensors    AutoModelForSequenceClassification with one label, if there is such a form
     tokenizer files                   with the pad token that config.json names
-    plaudit.json, head.safetensors    what the outputs mean, how texts become tokens, the probe set; the full head
+    plaudit.json                      what the outputs mean, how texts become tokens, the probe set
+    plaudit/head.safetensors          the full head; apart, for vLLM takes all weights that lie beside config.json
     card.json, README.md              the card (see `card`)
 
 The probe set is scored before saving and after, the second time through the standard form, and again at each load.
@@ -30,8 +31,8 @@ from plaudit.learn.text.heads import Head, HeadSpec
 from plaudit.learn.text.loading import check_folder, complaints, quiet
 from plaudit.learn.text.packing import pad
 
-FILE, HEAD = "plaudit.json", "head.safetensors"
-FORMAT_VERSION = 1
+FILE, HEAD = "plaudit.json", probes.HEAD
+FORMAT_VERSION = 2
 _FORMAT_FIELDS = ("max_length", "truncation", "add_eos", "as_chat")
 
 
@@ -75,6 +76,7 @@ def save(folder: str | Path, *, backbone: Any, head: Head, format: ChatFormat,
     with quiet():
         tokenizer.save_pretrained(folder)
     older.rewrite(folder, reads=list(tokenizer.model_input_names))
+    (folder / HEAD).parent.mkdir(exist_ok=True)
     write_tensors(folder / HEAD, {**head.state_dict(), "folded": row})
     about = {
         **dict(meta or {}), "version": FORMAT_VERSION, "head": head.spec.to_json(), "standard": standard,
@@ -216,9 +218,10 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
         raise BadInput("model", expected=f"a folder with a whole {FILE}", received=f"{folder} "
                        f"({type(error).__name__}: {error})", fix="train again with the same --out: it goes on where it "
                        "was") from None
-    if meta["version"] > FORMAT_VERSION:
+    if meta["version"] != FORMAT_VERSION:
+        other = "a newer" if meta["version"] > FORMAT_VERSION else "an older"
         raise BadInput("model", expected=f"format {FORMAT_VERSION}", received=f"{file} of format {meta['version']}",
-                       fix="read it with a newer plaudit")
+                       fix=f"read it with {other} plaudit, or train again")
     return meta
 
 
