@@ -49,6 +49,8 @@ class LearnArgs:
     """What is done with pairs by their strength before training; by default nothing."""
     cross_fit: CrossFit = CrossFit()
     """How strengths are measured."""
+    lm_coefficient: float = 0.0
+    """How much the language head's loss counts beside it: nats a token of the chosen completions. 0 leaves it out."""
     meta: Path | None = None
     """Samples of the present policy for MetaRM: JSONL with prompt and samples (a list), or prompt and completion."""
     meta_step: float = 1e-5
@@ -105,9 +107,9 @@ class LearnArgs:
     """CPU threads of torch."""
 
 
-_PASSED = ("loss", "frozen", "ensemble", "validation", "epochs", "lr", "batch", "accumulate", "max_length",
-           "truncation", "expo", "meta_step", "meta_batch", "dropout", "cross_fit", "patience", "evaluations",
-           "seed", "bf16", "gradient_checkpointing", "report_to")
+_PASSED = ("loss", "lm_coefficient", "frozen", "ensemble", "validation", "epochs", "lr", "batch", "accumulate",
+           "max_length", "truncation", "expo", "meta_step", "meta_batch", "dropout", "cross_fit", "patience",
+           "evaluations", "seed", "bf16", "gradient_checkpointing", "report_to")
 
 
 def learn(args: LearnArgs) -> int:

@@ -96,7 +96,8 @@ def test_each_loss_is_finite_and_has_gradients(name):
     said = evidence(records, attributes=("x",), mu=[1.0, -0.5, 0.1, 2.0])
     out = outputs(4, 2)
     reward, hidden = out.reward_NOH.clone().requires_grad_(), out.hidden_NOD.clone().requires_grad_()
-    loss, rows = objective(name)(replace(out, reward_NOH=reward, raw_NOC=reward, hidden_NOD=hidden), said)
+    loss, rows = objective(name)(replace(out, reward_NOH=reward, raw_NOC=reward, hidden_NOD=hidden,
+                                         nll_NO=hidden.square().mean(-1)), said)
     loss.backward()
     assert math.isfinite(float(loss)) and bool(torch.isfinite(rows).all())
     assert any(x.grad is not None and bool((x.grad != 0).any()) for x in (reward, hidden))

@@ -18,6 +18,7 @@ from plaudit.core.seeds import Seeds
 from plaudit.feedback.records import Preference
 from plaudit.learn.text.evidence import Evidence, evidence
 from plaudit.learn.text.forward import Encoder
+from plaudit.learn.text.language import Spoken
 from plaudit.learn.text.packing import Batch
 
 
@@ -37,6 +38,8 @@ class Example:
     target: tuple[float, ...] = ()
     states: Float[Tensor, "O D"] | None = None
     """What a frozen backbone makes of the options."""
+    asked: int = 0
+    """How many of them are the prompt's."""
     cut: tuple[int, ...] = ()
     """How many tokens were dropped of each option and its prompt."""
 
@@ -69,12 +72,14 @@ class Collated:
         slot_NO: The place of each option among them; 0 where there is none.
         evidence: What was said.
         row_N: The records' numbers.
+        spoken: The sequences as tokens, for the language head.
     """
 
     batch: Batch | Cached
     slot_NO: Int[Tensor, "N O"]
     evidence: Evidence
     row_N: Int[Tensor, "N"]
+    spoken: Spoken | None = None
 
     def __len__(self) -> int:
         return len(self.row_N)
@@ -82,7 +87,7 @@ class Collated:
     def to(self, device: Any, **_: Any) -> Collated:
         """The same on another device."""
         return Collated(self.batch.to(device), self.slot_NO.to(device), self.evidence.to(device),
-                        self.row_N.to(device))
+                        self.row_N.to(device), self.spoken)
 
 
 def tokenised(records: Sequence[Preference], format: ChatFormat, *,
@@ -103,7 +108,7 @@ def tokenised(records: Sequence[Preference], format: ChatFormat, *,
         if not all(ids):
             raise BadInput(f"records[{row}]", expected="options with at least one token each", received=record.options)
         out.append(Example(row, record, ids, tuple(said[0].prompt_ids) or ("alone", row),
-                           cut=tuple(e.cut for e in said)))
+                           asked=len(said[0].prompt_ids), cut=tuple(e.cut for e in said)))
         if progress is not None:
             progress(1)
     return out
@@ -140,7 +145,8 @@ def collate(examples: Sequence[Example], encoder: Encoder, *, attributes: Sequen
     target = [e.target for e in examples] if examples[0].target else None
     said = evidence([e.record for e in examples], attributes=attributes, mu=[e.mu for e in examples], boot_NH=boot,
                     target=target)
-    return Collated(batch, slot, said, torch.tensor([e.row for e in examples]))
+    spoken = Spoken(tuple(sequences), tuple(e.asked for e in examples for _ in e.ids))
+    return Collated(batch, slot, said, torch.tensor([e.row for e in examples]), spoken)
 
 
 def data_hash(records: Sequence[Preference]) -> str:

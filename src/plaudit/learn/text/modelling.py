@@ -18,6 +18,7 @@ from plaudit.learn.text import saving
 from plaudit.learn.text.examples import Cached, Collated
 from plaudit.learn.text.forward import hidden
 from plaudit.learn.text.heads import Head, HeadSpec
+from plaudit.learn.text.language import LanguageHead, chosen_of, load_language, mean_nll, spoken_states
 from plaudit.learn.text.loading import check_folder, complaints, quiet
 from plaudit.learn.text.objectives import Outputs
 
@@ -50,11 +51,13 @@ class RewardModel(nn.Module):
         prototypes: How many prototypes contrast by assignments learns; 0 for none.
         seed: Where the prototypes come from.
         twice: Whether training reads each batch a second time, with other dropout, for contrast.
+        language: The language head, where training also asks how likely the chosen completions are.
     """
 
-    def __init__(self, backbone: Any, head: Head, *, prototypes: int = 0, seed: int = 0, twice: bool = False) -> None:
+    def __init__(self, backbone: Any, head: Head, *, prototypes: int = 0, seed: int = 0, twice: bool = False,
+                 language: LanguageHead | None = None) -> None:
         super().__init__()
-        self.backbone, self.head, self.twice = backbone, head, twice
+        self.backbone, self.head, self.twice, self.language = backbone, head, twice, language
         self.prototype_ZD: nn.Parameter | None = None
         if prototypes:
             drawn = torch.randn(prototypes, head.layer.in_features, generator=Seeds(seed).child("prototypes").torch())
@@ -67,12 +70,27 @@ class RewardModel(nn.Module):
     def forward(self, collated: Collated) -> Outputs:
         """The outputs of a batch."""
         batch, slot = collated.batch, collated.slot_NO
-        states = batch.states_MD if isinstance(batch, Cached) else hidden(self.backbone, batch)
+        states, nll_NO = self._read(collated)
         raw = self.head(states.to(self.head.layer.weight.dtype)).float()
         std = self.head.std(raw)
         again = hidden(self.backbone, batch) if self.twice and self.training and not isinstance(batch, Cached) else None
         return Outputs(self.head.members(raw)[slot], raw[slot], states[slot], None if std is None else std[slot],
-                       None if again is None else again[slot], self.prototype_ZD)
+                       None if again is None else again[slot], self.prototype_ZD, nll_NO)
+
+    def _read(self, collated: Collated) -> tuple[Float[Tensor, "M D"], Float[Tensor, "N O"] | None]:
+        """The states, and in training what the language head says of the chosen options."""
+        batch, slot, spoken = collated.batch, collated.slot_NO, collated.spoken
+        if isinstance(batch, Cached):
+            return batch.states_MD, None
+        if self.language is None or spoken is None or not self.training:
+            return hidden(self.backbone, batch), None
+        chosen_NO = chosen_of(collated.evidence) & collated.evidence.present_NO
+        chosen_M = [False] * len(spoken.ids_M)
+        for place in slot[chosen_NO].tolist():
+            chosen_M[place] = True
+        states, before = spoken_states(self.backbone, batch, spoken, chosen_M)
+        nll_M = mean_nll(self.language, self.backbone, before, spoken, chosen_M)
+        return states, torch.where(chosen_NO, nll_M[slot], torch.nan)
 
     @torch.no_grad()
     def say(self, collated: Collated) -> Outputs:
@@ -132,13 +150,17 @@ def _check_causal(backbone: Any, model: str | Path) -> None:
 
 
 def make(model: str | Path, spec: HeadSpec, *, seed: int, lora: Lora | None = None, prototypes: bool = False,
-         dropout: float | None = None, twice: bool = False) -> RewardModel:
+         dropout: float | None = None, twice: bool = False, language: bool = False) -> RewardModel:
     """A reward model to train.
 
     A folder that plaudit saved keeps its head where it has the same outputs; a classifier of another tool keeps its
     row, for each member. Otherwise the head is new.
     """
-    if saving.is_saved(model):
+    spoken: LanguageHead | None = None
+    if language:
+        (backbone, spoken), old, row = load_language(model, frozen=lora is not None), None, None
+        _check_causal(backbone, model)
+    elif saving.is_saved(model):
         backbone, old, *_ = saving.load(model, dtype=torch.float32)
         row = None
     else:
@@ -159,7 +181,8 @@ def make(model: str | Path, spec: HeadSpec, *, seed: int, lora: Lora | None = No
         backbone = peft.get_peft_model(backbone, peft.LoraConfig(
             r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets))
     twice = twice and any(isinstance(m, nn.Dropout) and m.p > 0 for m in backbone.modules())
-    return RewardModel(backbone, head, prototypes=PROTOTYPES if prototypes else 0, seed=seed, twice=twice)
+    return RewardModel(backbone, head, prototypes=PROTOTYPES if prototypes else 0, seed=seed, twice=twice,
+                       language=spoken)
 
 
 def merged(model: RewardModel) -> Any:

@@ -22,6 +22,7 @@ from plaudit.learn.text.evidence import Evidence
 
 DROPOUT = 0.1
 STAGES = ">"
+ALIASES = {"two-stage": "regression > scaled", "gaussian": "bradley-terry > gaussian-nll"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Outputs:
         again_NOD: Those of a second pass with other dropout, where the backbone has any and contrast is asked for.
         std_NOH: The deviations of Gaussian heads.
         prototype_ZD: What contrast by assignments compares with.
+        nll_NO: Nats a token of the chosen options under the language head; NaN for the others.
     """
 
     reward_NOH: Float[Tensor, "N O H"]
@@ -43,6 +45,7 @@ class Outputs:
     std_NOH: Float[Tensor, "N O H"] | None = None
     again_NOD: Float[Tensor, "N O D"] | None = None
     prototype_ZD: Float[Tensor, "Z D"] | None = None
+    nll_NO: Float[Tensor, "N O"] | None = None
 
 
 Parts = tuple[Float[Tensor, "N"], Float[Tensor, "N"]]
@@ -57,7 +60,8 @@ class Objective:
     parts: Callable[[Outputs, Evidence], Parts]
     """Totals and counts."""
     needs: tuple[str, ...] = ("pairs",)
-    """pairs, ratings, strength, mu (cross-fitted strength), target (rewards to copy), prototypes, passes (two)."""
+    """pairs, ratings, strength, mu (cross-fitted strength), target (rewards to copy), prototypes, passes (two),
+    language (the language head)."""
     about: str = ""
     """A line of help."""
 
@@ -141,14 +145,21 @@ def objective(text: str | Objective | Sum) -> Sum:
     return Sum(tuple(terms))
 
 
-def stages(text: str) -> list[Sum]:
+def stages(text: str, *, lm_coefficient: float = 0.0) -> list[Sum]:
     """The objectives of a training in stages: `regression > scaled` is regression first, then scaled.
 
+    Args:
+        text: The stages, or a name for some.
+        lm_coefficient: How much the language head's loss counts in each; one that copies rewards reads no tokens, and
+            stays as it is.
+
     Example:
-        >>> [s.name for s in stages("two-stage")]
-        ['regression', 'scaled']
+        >>> [s.name for s in stages("two-stage")], stages("scaled", lm_coefficient=0.1)[0].name
+        (['regression', 'scaled'], 'scaled + 0.1 * lm')
     """
-    return [objective(part) for part in ("regression > scaled" if text == "two-stage" else text).split(STAGES)]
+    found = [objective(part) for part in ALIASES.get(text, text).split(STAGES)]
+    beside = ((lm_coefficient, OBJECTIVES["lm"]),) if lm_coefficient else ()
+    return [s if "target" in s.needs else Sum((*s.terms, *beside)) for s in found]
 
 
 # --- losses of pairs ----------------------------------------------------------------------------------
@@ -230,6 +241,16 @@ def _center(outputs: Outputs, said: Evidence) -> Parts:
     return losses.center(reward_NO), torch.ones_like(said.weight_N)
 
 
+def _language(outputs: Outputs, said: Evidence) -> Parts:
+    """The mean over tokens of a chosen completion, and over the chosen ones of a record."""
+    if outputs.nll_NO is None:
+        raise BadInput("loss", expected="a backbone with its language head", received="lm",
+                       fix="fit_text(lm_coefficient=...) keeps it")
+    known = ~outputs.nll_NO.isnan()
+    total = torch.where(known, outputs.nll_NO, 0.0).sum(1) / known.sum(1).clamp(min=1)
+    return total, known.any(1).to(total.dtype)
+
+
 def contrastive(kind: str, *, between: str) -> Callable[[Outputs, Evidence], Parts]:
     """Contrast of representations: of single texts, or of the differences between better and worse ones.
 
@@ -278,6 +299,8 @@ register("regression", _regression, needs=("ratings",), about="squared error of 
 register("gaussian-nll", gaussian("nll"), needs=("target",), about="Gaussian members copy a reward")
 register("gaussian-square", gaussian("square"), needs=("target",), about="the same by the paper's squared error")
 register("center", _center, about="(sum of a record's rewards)^2, to be added with a small weight")
+register("lm", _language, needs=("pairs", "language"),
+         about="nats a token of chosen completions under the language head, to be added")
 register("contrastive", contrastive("simcse", between="texts"), needs=("pairs", "passes"),
          about="SimCSE on texts, to be added")
 register("contrastive-diff", contrastive("simcse", between="pairs"), needs=("pairs", "passes"),

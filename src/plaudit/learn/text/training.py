@@ -24,6 +24,7 @@ from plaudit.learn.text.evidence import attribute_names, pairs
 from plaudit.learn.text.examples import Collated, Example, collate, data_hash, tokenised, with_bootstrap
 from plaudit.learn.text.forward import Encoder, prepare
 from plaudit.learn.text.heads import HeadSpec
+from plaudit.learn.text.language import check_language
 from plaudit.learn.text.loading import check_folder
 from plaudit.learn.text.metrics import HeldOut, held_out
 from plaudit.learn.text.modelling import Lora, RewardModel
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints"
 _FINAL = "final.safetensors"
 STRENGTHS = "strengths.jsonl"
-ALIASES = {"two-stage": "regression > scaled", "gaussian": "bradley-terry > gaussian-nll"}
 _RATES = {"full": 1e-5, "lora": 2e-4, "frozen": 1e-3}
 _OVERALL = ("helpfulness", "overall", "overall_score", "score")
 
@@ -73,6 +73,8 @@ class FitText:
     loss: str = "bradley-terry"
     """A loss, a sum such as `scaled + 0.1 * contrastive`, stages such as `regression > scaled` (`two-stage`), or
     `gaussian` (Gaussian members that copy a first stage)."""
+    lm_coefficient: float = 0.0
+    """How much the language head's loss (nats a token of the chosen completions) counts beside it; 0 leaves it out."""
     lora: Lora | None = None
     """Train adapters and the head in place of all weights."""
     frozen: bool = False
@@ -135,13 +137,14 @@ def fit_text(records: Sequence[Preference], *, out: str | Path, progress: Progre
         plaudit.core.errors.BadInput: records: expected at least one record, received none
     """
     how = options_of(**options)
-    plan = stages(ALIASES.get(how.loss, how.loss))
+    plan = stages(how.loss, lm_coefficient=how.lm_coefficient)
     records = list(records)
     if not records:
         raise BadInput("records", expected="at least one record", received="none")
     with isolated_randomness():
         join()
         format = format_of(how)
+        check_language(how.lm_coefficient, plan, model=how.model)
         train, held = _sides(records, validation_records, how, plan, format)
         identity = {"data": data_hash(records), "loss": how.loss, "options": _said(how)}
         done = _finished(Path(out), identity)
@@ -185,13 +188,15 @@ def _check(how: FitText) -> None:
     if how.expo and (how.lora is not None or not how.validation):
         raise BadInput("expo", expected="all weights trained (adapters do not add up), and held-out records",
                        received="LoRA" if how.lora is not None else "validation=0")
-    plan = stages(ALIASES.get(how.loss, how.loss))
+    plan = stages(how.loss, lm_coefficient=how.lm_coefficient)
+    check_language(how.lm_coefficient, plan, frozen=how.frozen)
     if any("target" in s.needs for s in plan) and (len(plan) != 2 or "target" in plan[0].needs):
         raise BadInput("loss", expected="Gaussian members after a stage whose reward they copy", received=how.loss,
                        fix="'gaussian', or 'scaled > gaussian-nll'")
     check_sharding(loop.arguments, {
         "frozen": how.frozen, "expo": how.expo, "meta": how.meta,
-        f"the loss {how.loss!r}": len(plan) > 1 or any({"prototypes", "target"} & set(s.needs) for s in plan),
+        f"the loss {' > '.join(s.name for s in plan)!r}": len(plan) > 1 or any(
+            {"prototypes", "target", "language"} & set(s.needs) for s in plan),
     }, accelerators=torch.cuda.is_available())
 
 
@@ -204,6 +209,8 @@ def _said(how: FitText) -> dict[str, Any]:
     kept["arguments"] = {k: str(v) for k, v in how.loop.arguments.items()}
     for name in ("lora", "denoise", "cross_fit"):
         kept[name] = None if kept[name] is None else dict(vars(kept[name]))
+    if not how.lm_coefficient:
+        del kept["lm_coefficient"]  # as it was before there was one
     kept["meta"] = None if how.meta is None else len(how.meta)
     return json.loads(json.dumps(kept, default=str))
 
@@ -313,7 +320,7 @@ class _Fit:
         spec = self._spec(self.how.ensemble if len(self.plan) == 1 or not self._needs("target") else 1)
         return modelling.make(self.how.model, spec, seed=self._seed("head"), lora=self.how.lora,
                               prototypes=self._needs("prototypes"), dropout=self.how.dropout,
-                              twice=self._needs("passes"))
+                              twice=self._needs("passes"), language=self._needs("language"))
 
     def _whole(self, model: RewardModel) -> RewardModel:
         """The trained model, put together again where its weights were spread over processes."""
