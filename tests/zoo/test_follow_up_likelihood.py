@@ -28,6 +28,8 @@ def test_smoke_runs_and_writes_its_result_without_the_packaged_models(tmp_path: 
         (a.name, a.metric, a.value.to_json()) for a in result.arms], "one seed has no interval, in the file too"
     assert len(result.criteria) == 9
     assert result.arm(zoo.LENGTH, "accuracy, informativeness").value.mean == 1.0, "length wins where answers are cut"
+    kto, dpo = (result.arm(name, "policy: kl").value.mean for name in (zoo.BY_KTO, zoo.MINED))
+    assert kto != dpo and not result.arm(zoo.BY_KTO, "policy: flawless").baseline
     assert (tmp_path / "flr.png").stat().st_size > 10_000
 
 
@@ -81,6 +83,6 @@ def test_a_scorer_that_knows_the_rule_is_always_right_and_one_that_is_turned_rou
             return self.sign * torch.tensor([-float(len(world.flaws_of(zoo.ASKED[p], t)))
                                              for p, t in zip(prompts, completions, strict=True)])
 
-    test = world.test_pairs(5, RNG)
+    test = world.held_out_pairs(5, RNG)
     for sign, right in ((1.0, 1.0), (0.0, 0.5), (-1.0, 0.0)):
         assert zoo.accuracies(Knows(sign), test) == dict.fromkeys(world.CATEGORIES, right)

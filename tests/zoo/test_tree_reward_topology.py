@@ -177,3 +177,18 @@ def test_a_model_that_knows_the_worth_passes_the_exam_and_one_that_inverts_it_fa
     assert good["gold"] == sorted(good["gold"]) and bad["gold"] == sorted(bad["gold"], reverse=True)
     best = exam.gold[:SMOKE.pool * SMOKE.judged_prompts].view(-1, SMOKE.pool).amax(1).mean()
     assert good["gold"][-1] == pytest.approx(float(best))
+
+
+def test_fine_tuning_follows_the_reward_that_chose_and_leaves_the_policy_as_it_was(monkeypatch: pytest.MonkeyPatch
+                                                                                   ) -> None:
+    world = World.make(Seeds(0))
+    config = replace(SMOKE, tuned_on=(2, 16), tuned_prompts=24, tuned_updates=20, tuned_lr=5e-3)
+    policy = world.policy(Seeds(1), hidden=16, texts=200, updates=30)
+    before = {k: v.clone() for k, v in policy.state_dict().items()}
+    worth = lambda _, rows: torch.tensor([1.0, -1.0])[:, None] * torch.tensor([world.gold(*r) for r in rows])  # noqa: E731
+    monkeypatch.setattr(zoo, "_scores", worth)
+    found = zoo.fine_tuned(config, world, policy, {"knows": 0, "inverts": 1}, models.Population.make(
+        2, Seeds(0), dim=4, heads=1), PROMPTS[:24], PROMPTS[24:40], Seeds(2))
+    assert found["knows"][1] > found["inverts"][1] + 1
+    assert found["knows"][1] > found["knows"][0] and found["inverts"][1] < found["inverts"][0], "more samples, further"
+    assert all(torch.equal(before[k], v) for k, v in policy.state_dict().items())

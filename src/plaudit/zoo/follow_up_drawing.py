@@ -36,5 +36,5 @@ def draw(result: ZooResult, *, kinds: Sequence[str], methods: Sequence[str], sco
     interval_rows(right, policies, Series(values=[result.arm(p, "policy: flawless").value for p in policies],
                                           colour=[BLUE if p.startswith("FLR") else GREY for p in policies]))
     right.set_xlabel(f"answers without a flaw, judged by rule, {result.seeds} seeds, 95% interval")
-    title(right, "DPO on mined pairs")
+    title(right, "DPO and KTO on mined pairs")
     return figure

@@ -7,13 +7,15 @@ alone, the likelihood of the response itself, its length, chance, and MiniLM's c
 Experiment 2: a language model is tuned on feedback in words, roles exchanged. Beside it the untuned one under both
 templates, one that is tuned as the user, and one whose feedback was shuffled.
 
-Experiment 3: pairs mined by FLR from the model's own samples, then DPO. Judged by a rule, never by FLR. Beside it
-random pairs, pairs by the likelihood of the response, pairs by the tuned FLR, and pairs by the rule (the ceiling).
+Experiment 3: pairs mined by FLR from the model's own samples, then DPO, and KTO on the same pairs as single verdicts.
+Judged by a rule, never by FLR. Beside it random pairs, pairs by the likelihood of the response, pairs by the tuned FLR,
+and pairs by the rule (the ceiling).
 
 Choices: at `small` experiments 2 and 3 use a tiny language model of a world of short dialogues (`follow_up_world`), in
 which the user's next words say for sure about a flaw only `honest` of the time; at `paper` the same world is learned by
 SmolLM2 with LoRA. Experiment 1 reads the first 3 follow-ups of each polarity and category. The margin of mined pairs is
-0. All DPO arms have the same step size, beta and number of updates; nothing was tuned for any of them alone.
+0. All arms of experiment 3 have the same step size, beta and number of updates of as many completions; nothing was
+tuned for any of them alone.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from plaudit.learn.text.follow_ups import FollowUps, category_scores
 from plaudit.learn.text.followup import FollowUpReward
 from plaudit.learn.text.models import smollm2, tiny_llama
 from plaudit.optimize.align import AlignConfig, CausalPolicy, Pairs, mined_from
-from plaudit.optimize.align.updates import Batch, Dpo
+from plaudit.optimize.align.updates import Batch, make_update
 from plaudit.specify.text.functions import text_reward
 from plaudit.zoo import follow_up_world as world
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System, ZooResult
@@ -47,7 +49,6 @@ from plaudit.zoo.follow_up_drawing import draw
 from plaudit.zoo.follow_up_pairs import KINDS, RealPair, make_pairs
 
 if TYPE_CHECKING:
-    from plaudit.core.tokens import Tokens
     from plaudit.zoo.lab import Lab
 
 FLR, POSITIVE, NEGATIVE = "FLR", "satisfied alone", "dissatisfied alone"
@@ -55,7 +56,7 @@ RESPONSE, LENGTH, CHANCE, COSINE = "response likelihood", "length", "chance", "M
 UNTUNED, TEMPLATE = "untuned", "untuned, roles exchanged"
 TUNED, AS_USER, SHUFFLED = "tuned, roles exchanged", "tuned as the user", "tuned, feedback shuffled"
 BASE, RANDOM, RULE, BY_TUNED = "base", "random pairs", "pairs by the rule", "FLR pairs, tuned"
-MINED, BY_RESPONSE = "FLR pairs", "pairs by response likelihood"
+MINED, BY_RESPONSE, BY_KTO = "FLR pairs", "pairs by response likelihood", "FLR pairs, KTO"
 TRUTH = ("relevance", "instruction following")
 
 
@@ -96,7 +97,7 @@ class FollowUpConfig:
     samples: int = 4
     """Samples of each."""
     dpo_steps: int = 50
-    """Updates of DPO, of 16 pairs."""
+    """Updates of DPO, of 16 pairs; of KTO, of 32 completions."""
     dpo_lr: float = 5e-5
     """Its step size."""
     beta: float = 0.5
@@ -151,7 +152,7 @@ def learned(config: FollowUpConfig, seeds: Seeds, *, seed: int) -> dict[str, Any
         folder = Path(name)
         base = base_of(config, folder, bank, own)
         scorers = tuned_of(config, folder, base, bank, own)
-        test = world.test_pairs(config.test, own.child("test").numpy())
+        test = world.held_out_pairs(config.test, own.child("test").numpy())
         return {"accuracy": {name: accuracies(r, test) for name, r in scorers.items()},
                 "policies": aligned(config, base, scorers, own)}
 
@@ -198,15 +199,15 @@ def accuracies(reward: FollowUpReward, test: Sequence[Preference]) -> dict[str, 
 
 def aligned(config: FollowUpConfig, base: Path, scorers: Mapping[str, FollowUpReward],
             seeds: Seeds) -> dict[str, dict[str, float]]:
-    """DPO on pairs by different rewards from the same samples; what the rule says of fresh samples."""
+    """DPO (once KTO) on pairs by different rewards from the same samples; what the rule says of fresh samples."""
     lora = 8 if config.learner == "smollm2" else None
     policy = CausalPolicy.load(base, max_tokens=14, as_chat=True, lora=lora, seed=seeds.integer() % 2**31)
     asks = world.requests()
     prompts = [asks[i % len(asks)].text for i in range(config.prompts)]
     samples = policy.sample(prompts, n=config.samples, seed=seeds.child("samples"))
     drawn = torch.rand(samples.B, generator=seeds.child("random").torch())
-    rewards: dict[str, Reward] = {MINED: scorers[UNTUNED], BY_TUNED: scorers[TUNED], RULE: rule,
-                                  RANDOM: _Fixed(drawn, RANDOM)}
+    rewards: dict[str, Reward] = {MINED: scorers[UNTUNED], BY_KTO: scorers[UNTUNED], BY_TUNED: scorers[TUNED],
+                                  RULE: rule, RANDOM: _Fixed(drawn, RANDOM)}
     said = policy.log_probs(samples).detach().sum(-1) / samples.lengths
     rewards[BY_RESPONSE] = _Fixed(said, BY_RESPONSE)
     start = {k: v.clone() for k, v in policy.state_dict().items()}
@@ -215,18 +216,17 @@ def aligned(config: FollowUpConfig, base: Path, scorers: Mapping[str, FollowUpRe
     for name, reward in rewards.items():
         policy.load_state_dict(start)
         mined = mined_from(samples, reward)
-        dpo(config, policy, reference, mined.pairs, seeds.child("dpo"))
+        learn_from(config, policy, reference, mined.pairs, seeds.child("dpo"), algo="kto" if name == BY_KTO else "dpo")
         out[name] = judged(config, policy, reference, seeds) | {"pairs": float(len(mined.pairs))}
     return out
 
 
-def dpo(config: FollowUpConfig, policy: CausalPolicy, reference: Any, pairs: Pairs, seeds: Seeds) -> None:
+def learn_from(config: FollowUpConfig, policy: CausalPolicy, reference: Any, pairs: Pairs, seeds: Seeds, *,
+               algo: Literal["dpo", "kto"]) -> None:
     """Offline: nothing is sampled while it learns."""
-    update = Dpo(policy, reference, AlignConfig(prompts=16, samples=2), pairs=pairs)
-    one: Tokens = pairs.tokens[torch.zeros(1, dtype=torch.int64)]
-    zero = torch.zeros(one.mask.shape)
-    batch = Batch(tokens=one, reward_BT=zero, known=torch.ones(1, dtype=torch.bool), old_BT=zero, reference_BT=zero,
-                  beta=config.beta, lr=config.dpo_lr)
+    update = make_update(algo, policy, reference, AlignConfig(prompts=16, samples=2), prompts=(), seeds=seeds,
+                         pairs=pairs)
+    batch = Batch.unsampled(pairs, beta=config.beta, lr=config.dpo_lr)
     for step in range(config.dpo_steps):
         update(batch, seeds.child("step", step))
 
@@ -314,7 +314,7 @@ def _of_worlds(worlds: Sequence[Mapping[str, Any]]) -> tuple[list[Arm], list[Cri
             for metric, kinds in (("relevance and following", TRUTH), *((k, (k,)) for k in world.CATEGORIES))
             for name in worlds[0]["accuracy"]]
     arms += [Arm(name=name, metric=f"policy: {what}", value=mean_interval(share(name, what)),
-                 baseline=name not in (MINED, BY_TUNED))
+                 baseline=name not in (MINED, BY_KTO, BY_TUNED))
              for what in ("flawless", *(f"no flaw in {c}" for c in world.CATEGORIES), "kl")
              for name in worlds[0]["policies"]]
     less = lambda a, b: mean_interval(accuracy(a, TRUTH) - accuracy(b, TRUTH))  # noqa: E731
@@ -333,8 +333,8 @@ def _of_worlds(worlds: Sequence[Mapping[str, Any]]) -> tuple[list[Arm], list[Cri
 def picture(result: ZooResult) -> Any:
     """The three experiments."""
     return draw(result, kinds=KINDS, methods=(FLR, POSITIVE, NEGATIVE, RESPONSE, COSINE, LENGTH, CHANCE),
-                scorers=(UNTUNED, TEMPLATE, TUNED, AS_USER, SHUFFLED), policies=(BASE, MINED, BY_TUNED, BY_RESPONSE,
-                                                                                RANDOM, RULE))
+                scorers=(UNTUNED, TEMPLATE, TUNED, AS_USER, SHUFFLED), policies=(BASE, MINED, BY_KTO, BY_TUNED,
+                                                                                BY_RESPONSE, RANDOM, RULE))
 
 
 SYSTEM = System(

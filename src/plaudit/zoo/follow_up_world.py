@@ -110,7 +110,7 @@ def dialogues(n: int, bank: FollowUps, rng: np.random.Generator, *, honest: floa
     return out
 
 
-def test_pairs(n: int, rng: np.random.Generator) -> list[Preference]:
+def held_out_pairs(n: int, rng: np.random.Generator) -> list[Preference]:
     """For each category n pairs of an answer without a flaw and one with this flaw alone, to held-out wordings."""
     every = requests(held_out=True)
     out = list[Preference]()

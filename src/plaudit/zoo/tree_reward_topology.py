@@ -10,7 +10,8 @@ compared by a judge that knows their worth, and small transformers are trained o
 Choices: chains come in two forms: two new answers for each comparison, as the paper has it, and as many answers as a
 tree has leaves, compared as often, which tells apart what sharing beginnings does and what using an answer again does.
 The paper's effective bound is by sets of ways; here the variance itself is computed (Gaussian reading) beside the best
-way. The decoder is best-of-n, as in the paper's rejection sampling but without the fine-tuning that follows.
+way. The decoder is best-of-n, and the paper's rejection sampling: the policy is fine-tuned on the best of N of prompts
+that it is not judged on, with the same updates and step size for all arms.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from plaudit.feedback.structure import regime, structural_function
 from plaudit.feedback.text.tree_pairs import judged, tree_pairs
 from plaudit.feedback.text.trees import PrefixTree
 from plaudit.learn.text.embedding import HashedEncoder
-from plaudit.optimize.align.best_of import best_of_curve
+from plaudit.optimize.align.best_of import best_of_curve, winners
+from plaudit.optimize.align.policy import imitate
 from plaudit.optimize.align.small import SmallPolicy
 from plaudit.optimize.align.trees import chains, grow_trees
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System
@@ -99,6 +101,14 @@ class TopologyConfig:
     """How many of them best-of-n is run on."""
     pool: int = 256
     """The largest n of best-of-n."""
+    tuned_on: tuple[int, ...] = (4, 32, 256)
+    """The N of the best-of-N that policies are fine-tuned on, with the models of `varied` comparisons."""
+    tuned_prompts: int = 64
+    """Prompts whose best answers they are fine-tuned on."""
+    tuned_updates: int = 60
+    """Updates of 32 answers."""
+    tuned_lr: float = 1e-3
+    """Step size of fine-tuning."""
 
 
 # --- the calculator -----------------------------------------------------------------------------------------------
@@ -221,7 +231,32 @@ def measure(config: TopologyConfig, seeds: Seeds, *, seed: int) -> dict[str, Any
     return {"models": {name: {**exam.results(v), "tokens": tokens[name], "distance": distance.get(name),
                               "ties": float(np.mean([r.tie for r in sets[name]]))}
                        for name, v in zip(sets, value, strict=True)},
-            "policy": float(exam.gold[:exam.pool * exam.prompts].mean()), "structure": structure(exam)}
+            "policy": float(exam.gold[:exam.pool * exam.prompts].mean()), "structure": structure(exam),
+            "tuned": fine_tuned(config, world, policy, {kind: list(sets).index(name_of(kind, config.varied))
+                                                        for kind in (TREE, CHAIN, REUSED)}, model, prompts, held, own)}
+
+
+def fine_tuned(config: TopologyConfig, world: World, policy: SmallPolicy, at: dict[str, int], model: Population,
+               prompts: Sequence[str], held: Sequence[str], seeds: Seeds) -> dict[str, list[float]]:
+    """Rejection sampling: gold of what the policy says to held-out prompts once it imitates the best of N, by kind."""
+    largest, out = max(config.tuned_on), dict[str, list[float]]()
+    drawn = policy.sample(prompts[:config.tuned_prompts], n=largest, seed=seeds.child("rejected"))
+    rows: list[Row] = list(zip(drawn.columns["prompt"], drawn.columns["completion"], strict=True))
+    value = _scores(Population(model.flat[list(at.values())], model.dim, model.heads), rows)
+    known, place = torch.ones(drawn.B, dtype=torch.bool), torch.arange(drawn.B).view(-1, largest)
+    start = {name: x.clone() for name, x in policy.state_dict().items()}
+    for kind, paid in zip(at, value, strict=True):
+        out[kind] = []
+        for N in config.tuned_on:
+            some = place[:, :N].flatten()
+            best = some[winners(paid[some], known[some], N)[0]]
+            imitate(policy, drawn[best], updates=config.tuned_updates, batch=32, lr=config.tuned_lr,
+                    seed=seeds.child("imitate"))
+            said = policy.sample(held[:config.judged_prompts], n=32, seed=seeds.child("tuned"))
+            out[kind].append(float(np.mean([world.gold(*row) for row in zip(
+                said.columns["prompt"], said.columns["completion"], strict=True)])))
+            policy.load_state_dict(start)
+    return out
 
 
 def _scores(model: Population, rows: Sequence[Row]) -> torch.Tensor:
@@ -333,6 +368,9 @@ def _further(config: TopologyConfig, found: Sequence[dict[str, Any]]) -> list[Ar
         [_of(f, kind, n, SHARP, key) for f in found]))
         for key, metric in (("tokens", f"tokens sampled, n = {n}"), ("ties", f"share of ties, n = {n}"),
                             ("distance", f"inference distance of held-out answers, n = {n}")) for kind in kinds]
+    arms += [Arm(name=kind, baseline=kind != TREE, value=mean_interval([f["tuned"][kind][i] for f in found]),
+                 metric=f"gold once fine-tuned on best-of-{N}, n = {config.varied}, {SHARP} judge")
+             for i, N in enumerate(config.tuned_on) for kind in kinds]
     arms.append(Arm(name="policy", metric="gold of one sample", baseline=True,
                     value=mean_interval([f["policy"] for f in found])))
     alphas = [f["structure"]["alpha"] for f in found if f["structure"]]
@@ -369,9 +407,10 @@ SYSTEM = System(
     scales={"smoke": TopologyConfig(seeds=2, K=2, H=5, laid_out=(6, 12), distances=20, comparisons=(12, 24), varied=12,
                                     each=3, spaces=(("polynomial", 0.25, 0.01), ("logarithmic", 1.0, 0.01)), hidden=16,
                                     texts=100, updates=15, dim=8, steps=8, batch=8, held_out=6, judged_prompts=3,
-                                    pool=32),
+                                    pool=32, tuned_on=(2, 8), tuned_prompts=4, tuned_updates=2),
             "small": TopologyConfig(),
             "paper": TopologyConfig(seeds=10, K=4, H=7, laid_out=(32, 64, 128, 256, 512, 1024, 2048, 4096),
                                     distances=2000, hidden=384, texts=30_000, updates=3000, dim=128, heads=4,
-                                    steps=3000, batch=64, lr=1e-3, judged_prompts=40)},
+                                    steps=3000, batch=64, lr=1e-3, judged_prompts=40, tuned_on=(4, 16, 64, 512),
+                                    tuned_updates=200)},
     run=run, draw=draw)
