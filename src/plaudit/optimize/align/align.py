@@ -330,8 +330,8 @@ def _digest_of(state: Mapping[str, Any]) -> str:
     for name, tensor in sorted(state.items()):
         found.update(name.encode() + b"\0")
         if isinstance(tensor, Tensor):
-            found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-                         if tensor.ndim else repr(tensor.item()).encode())
+            dense = torch.cat([tensor.detach().cpu().flatten()])  # a slice of one may keep a stride
+            found.update(dense.view(torch.uint8).numpy().tobytes() if tensor.ndim else repr(tensor.item()).encode())
     return found.hexdigest()[:16]
 
 
