@@ -18,6 +18,8 @@ Post = Callable[..., tuple[int, Any]]
 class Lengths:
     """Pays a point for each character; knows some words that go wrong."""
 
+    activation = "sigmoid"
+
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
         self.batches: list[int] = []

@@ -68,10 +68,14 @@ def test_reranking_sorts_and_cuts(service, ask):
     assert "document" not in answer["results"][0]
 
 
-def test_activation_is_a_sigmoid_that_can_be_switched_off(service, ask):
+def test_activation_is_a_sigmoid_that_can_be_switched_off(service, ask, lengths):
     off = ask(service, "/classify", {"input": "abc", "use_activation": False})[1]["data"][0]["probs"]
     on = ask(service, "/classify", {"input": "abc"})[1]["data"][0]["probs"]
     assert off == [3.0] and on == pytest.approx([1 / (1 + math.exp(-3))])
+    plain = lengths()
+    plain.activation = "identity"
+    with background({"plain": plain}) as url:
+        assert ask(url, "/classify", {"input": "abc"})[1]["data"][0]["probs"] == [3.0]
 
 
 def test_a_model_is_chosen_by_name(service, ask):

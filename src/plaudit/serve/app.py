@@ -20,7 +20,7 @@ from plaudit.serve import wire
 from plaudit.serve.batching import Batcher, Job
 from plaudit.serve.limits import Limits, Refused
 from plaudit.serve.metrics import Metrics
-from plaudit.serve.shapes import SHAPES
+from plaudit.serve.shapes import SHAPES, activated
 
 DISCARD = 8
 """How many times the allowed body is read (and dropped) so that a client gets to see its 413."""
@@ -102,6 +102,8 @@ class Service:
                 wire.check_size(ask, self.limits)
                 batcher = self._batcher(ask.model)
                 rows = await self._scores(request, batcher, ask)
+                if ask.activated and getattr(batcher.scorer, "activation", None) == "sigmoid":
+                    rows = [activated(row) for row in rows]
                 content = ask.answer(batcher.name, rows)
                 status = 200
                 return self._json(content)

@@ -2,8 +2,8 @@
 
 OpenRLHF: `openrlhf/cli/serve_rm.py` (repository OpenRLHF/OpenRLHF, commit 3c3be62). vLLM: the `protocol.py` and
 `serving.py` files under `vllm/entrypoints/pooling/` (repository vllm-project/vllm; commits beside
-`tests/serve/wire_shapes.json`). As there, the shapes of vLLM give sigmoid(score) unless `use_activation` is false:
-a model with one label is activated so.
+`tests/serve/wire_shapes.json`). As there, the shapes of vLLM give sigmoid(score) unless `use_activation` is false where
+a model is activated at all: a classifier with one label, not one whose `problem_type` is regression, as plaudit saves.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from plaudit.core.errors import BadInput
@@ -74,16 +75,17 @@ def rerank(body: Body) -> Ask:
     top = body.get("top_n")
     if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 0):
         raise BadInput("top_n", expected="an integer >= 0", received=shown(top))
-    with_documents, active = body.get("return_documents", True), _active(body)
+    with_documents = body.get("return_documents", True)
 
     def answer(model: str, rows: Sequence[Scored]) -> dict[str, Any]:
         values = _all_known(rows)
         order = sorted(range(len(rows)), key=lambda i: -values[i])[:top or len(rows)]
-        results = [{"index": i, "relevance_score": _activated(values[i], active),
+        results = [{"index": i, "relevance_score": values[i],
                     **({"document": {"text": texts[i]}} if with_documents else {})} for i in order]
         return {"id": f"rerank-{uuid.uuid4().hex}", "model": model, "usage": _usage(rows), "results": results}
 
-    return Ask(prompts=[query] * len(texts), completions=texts, model=optional_text(body, "model"), answer=answer)
+    return Ask(prompts=[query] * len(texts), completions=texts, model=optional_text(body, "model"), answer=answer,
+               activated=_active(body))
 
 
 def pooling(body: Body) -> Ask:
@@ -93,12 +95,11 @@ def pooling(body: Body) -> Ask:
         raise BadInput("task", expected="classify or token_classify", received=shown(task))
     if body.get("encoding_format", "float") != "float":
         raise BadInput("encoding_format", expected="float", received=shown(body["encoding_format"]))
-    active = _active(body)
 
     def data(row: Scored, value: float) -> Any:
         if task == "token_classify" and row.tokens is not None:
-            return [[_activated(v, active)] for v in row.tokens]
-        return [_activated(value, active)]
+            return [[v] for v in row.tokens]
+        return [value]
 
     def answer(model: str, rows: Sequence[Scored]) -> dict[str, Any]:
         return _listing("pooling", model, rows, [
@@ -110,11 +111,10 @@ def pooling(body: Body) -> Ask:
 
 def classify(body: Body) -> Ask:
     """vLLM's `/classify`: `input` or `messages`; the one class is the reward."""
-    active = _active(body)
 
     def answer(model: str, rows: Sequence[Scored]) -> dict[str, Any]:
         return _listing("classify", model, rows, [
-            {"index": i, "label": "LABEL_0", "probs": [_activated(v, active)], "num_classes": 1}
+            {"index": i, "label": "LABEL_0", "probs": [v], "num_classes": 1}
             for i, v in enumerate(_all_known(rows))])
 
     return _vllm_ask(body, answer)
@@ -135,14 +135,13 @@ def _vllm_score(body: Body, first: str, second: str) -> Ask:
     left, right = sides
     if len(left) not in (1, len(right)):
         raise BadInput(second, expected=f"one for each of {len(left)} {first}", received=len(right))
-    active = _active(body)
 
     def answer(model: str, rows: Sequence[Scored]) -> dict[str, Any]:
-        return _listing("score", model, rows, [{"index": i, "object": "score", "score": _activated(v, active)}
+        return _listing("score", model, rows, [{"index": i, "object": "score", "score": v}
                                                for i, v in enumerate(_all_known(rows))])
 
     return Ask(prompts=left * len(right) if len(left) == 1 else left, completions=right, answer=answer,
-               model=optional_text(body, "model"))
+               model=optional_text(body, "model"), activated=_active(body))
 
 
 def _vllm_ask(body: Body, answer: Any, *, per_token: bool = False) -> Ask:
@@ -150,14 +149,14 @@ def _vllm_ask(body: Body, answer: Any, *, per_token: bool = False) -> Ask:
     if "messages" in body:
         messages = spoken(listed(body, "messages"), "messages")
         return Ask(prompts=[messages[:-1]], completions=[messages[-1:]], model=model, per_token=per_token,
-                   answer=answer)
+                   answer=answer, activated=_active(body))
     given = body.get("input")
     inputs = listed(body, "input") if isinstance(given, list) and not _are_ids(given) else [given]
     for i, one in enumerate(inputs):
         if not (isinstance(one, str) or _are_ids(one)):
             raise BadInput(f"input[{i}]", expected="a string, or a list of token ids", received=shown(one))
     return Ask(prompts=[""] * len(inputs), completions=inputs, raw=True, model=model, per_token=per_token,
-               answer=answer)
+               answer=answer, activated=_active(body))
 
 
 def _are_ids(value: Any) -> bool:
@@ -182,9 +181,18 @@ def _active(body: Body) -> bool:
     return value is not False
 
 
-def _activated(value: float, active: bool) -> float:
-    if not active:
-        return value
+def activated(row: Scored) -> Scored:
+    """The sigmoid of a row's numbers.
+
+    Example:
+        >>> activated(Scored(value=0.0)).value
+        0.5
+    """
+    return replace(row, value=None if row.value is None else _sigmoid(row.value),
+                   tokens=None if row.tokens is None else tuple(map(_sigmoid, row.tokens)))
+
+
+def _sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
 
 

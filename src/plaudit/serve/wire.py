@@ -31,6 +31,8 @@ class Ask:
     per_token: bool = False
     raw: bool = False
     """The completions are whole texts, template included."""
+    activated: bool = False
+    """Where the model has an activation, the numbers go through it."""
 
     @property
     def tokens(self) -> int:

@@ -1,11 +1,13 @@
-"""A saved model in TRL, RewardBench and older transformers: the same scores to 1e-5; what vLLM asks of the files."""
+"""A saved model in TRL, RewardBench, vLLM and older transformers: the same scores."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,12 @@ import torch
 from safetensors import safe_open
 from tests.learn.text.elsewhere import THETA, made, talks
 
+from plaudit.core.tokens import of_texts
 from plaudit.learn.text.models import tiny_llama
 from plaudit.learn.text.older import older_tokenizer, rewrite, with_older_words
 from plaudit.learn.text.reward import TextReward
+from plaudit.serve.server import background
+from plaudit.specify.text.remote import RemoteReward
 
 HERE = Path(__file__).parent
 GOLDEN = json.loads((HERE / "loads_elsewhere_golden.json").read_text())
@@ -65,6 +70,50 @@ def test_trls_reward_trainer_reads_the_same_scores(saved: Path, tmp_path: Path) 
         said = trainer.model.float().eval()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
     theirs = said[:, 0].view(2, -1).T.double().numpy()  # chosen first, then rejected
     assert np.abs(np.sort(theirs, 0) - np.sort(ours(saved), 0)).max() < 1e-5
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Heads of 32, the least that vLLM's attention takes on a CPU."""
+    folder = tmp_path_factory.mktemp("wide")
+    return made(tiny_llama(folder / "base", hidden=128), folder / "saved")
+
+
+def test_vllm_paid_what_we_pay(wide: Path) -> None:
+    scores = ours(wide)
+    assert scores.std() > 0.3
+    assert np.abs(scores - GOLDEN["vllm"]["scores"]).max() < 5e-5
+    assert [f.name for f in wide.glob("*.safetensors")] == ["model.safetensors"]  # it loads whatever lies there
+
+
+def test_our_server_answers_as_vllm_did(wide: Path) -> None:
+    """It answered the score itself, unasked."""
+    with background({"saved": TextReward.load(wide)}) as url:
+        for talk, (chosen, _) in zip(talks()[:3], GOLDEN["vllm"]["scores"], strict=False):
+            body = json.dumps({"model": "saved", "messages": talk["chosen"]}).encode()
+            asked = urllib.request.Request(url + "/classify", body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(asked) as answer:
+                assert abs(json.load(answer)["data"][0]["probs"][0] - chosen) < 5e-5
+
+
+@pytest.mark.slow(reason="starts vLLM's server")
+@pytest.mark.skipif("PLAUDIT_VLLM" not in os.environ, reason="no environment with vLLM")
+@pytest.mark.parametrize("path", ["", "/pooling"])
+def test_vllms_server_pays_what_we_pay(wide: Path, path: str, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [os.environ["PLAUDIT_VLLM"], str(HERE / "vllm_scores.py"), str(wide), str(port)]
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(
+            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""}, stdout=log, stderr=log) as server:
+        try:
+            remote = RemoteReward(f"http://127.0.0.1:{port}{path}", kind="vllm", model="saved", retries=9, backoff_s=1)
+            asked = [of_texts([t[s][:-1] for t in talks()], [t[s][-1:] for t in talks()]) for s in
+                     ("chosen", "rejected")]
+            theirs = torch.stack([remote.score(one).returns()[0] for one in asked], 1).double().numpy()
+        finally:
+            server.terminate()
+    assert np.abs(theirs - ours(wide)).max() < 5e-5, (tmp_path / "log").read_text()[-2000:]
 
 
 def test_the_files_are_what_vllm_asks_for(saved: Path) -> None:

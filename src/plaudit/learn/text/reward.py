@@ -126,6 +126,17 @@ class TextReward(Reward):
                                head={int(k): float(w) for k, w in folds} if isinstance(folds, list) else folds,
                                **options)
 
+    @property
+    def activation(self) -> Literal["identity", "sigmoid"]:
+        """What servers of classifiers put the reward through: nothing where the model says that it regresses.
+
+        Source:
+            vLLM's `get_classification_act_fn`, for a model with one label.
+        """
+        config = self.loaded.backbone.config
+        one = getattr(config, "num_labels", 1) == 1
+        return "sigmoid" if one and getattr(config, "problem_type", None) != "regression" else "identity"
+
     def paying(self, pays: Pays) -> TextReward:
         """The same model, paying elsewhere."""
         made = TextReward(self.loaded, format=self.format, pays=pays, batch_tokens=self.budget.tokens,
