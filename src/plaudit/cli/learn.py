@@ -127,7 +127,9 @@ def learn(args: LearnArgs) -> int:
     if args.loss == FOLLOW_UP:
         torch.set_num_threads(args.threads)
         with _Bar() as bar:
-            print("\n".join(learn_feedback(args, model, options, bar)))
+            said = learn_feedback(args, model, options, bar)
+        if is_first():
+            print("\n".join(said))
         return 0
     how = options_of(model=model, **options)  # what is wrong with them is said before any file is read
     torch.set_num_threads(args.threads)

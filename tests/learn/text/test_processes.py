@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from plaudit.core.chat import ChatFormat
 from plaudit.core.checkpoint import read_tensors
 from plaudit.core.errors import BadInput
+from plaudit.feedback.text.spoken import SpokenFeedback
+from plaudit.learn.text.feedback_training import fit_follow_up
 from plaudit.learn.text.training import fit_text, options_of
 
 ROWS = [{"prompt": f"What is {n} and one?", "chosen": f"It is {n + 1}.", "rejected": f"no {n}"} for n in range(40)]
@@ -128,3 +131,37 @@ def test_sharded_weights_are_trained_as_whole_ones_are(here: Path, tiny_llama: P
     assert not (here / "cut" / "plaudit.json").exists() and list((here / "cut").rglob("whole.json"))
     assert two(here, *words, *shard, "--out", "cut", script=script).returncode == 0
     assert (here / "sharded" / "model.safetensors").read_bytes() == (here / "cut" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow(reason="four processes that import torch and transformers")
+def test_feedback_is_learnt_by_two_processes_as_by_one(here: Path, tiny_llama: Path) -> None:
+    """Feedback of as many tokens everywhere: the mean over the tokens of two halves is that of the whole."""
+    tokens = ChatFormat.load(tiny_llama).tokenizer
+    marks = [f"{m}{m}{m}{m}" for m in "qxzjvkw"]
+    marks = [m for m in marks if len(tokens(m)["input_ids"]) == len(tokens(marks[0])["input_ids"])]
+    rows = [{"prompt": f"What is {n} and one?", "response": f"It is {n + 1}.", "feedback": marks[n * n % len(marks)]}
+            for n in range(40)]
+    assert len(marks) > 3
+    (here / "feedback.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ["--model", str(tiny_llama), "--data", "feedback.jsonl", "--loss", "follow-up"]
+    done = two(here, *words, "--out", "two", "--batch", "4")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("saved in two") == 1 and not (here / "two" / "checkpoints").exists()
+    one(here, *words, "--out", "one", "--batch", "8")
+    one(here, *words, "--out", "other", "--batch", "8", "--seed", "1")
+    said = [json.loads((here / name / "follow_up.json").read_text())["training"] for name in ("one", "two", "other")]
+    curves = [[line[k] for line in s["history"] for k in ("loss", "eval_nats") if k in line] for s in said]
+    assert len(curves[0]) == len(curves[1]) > 8
+    off = [np.abs(np.subtract(curves[0], other)).max() for other in curves[1:]]
+    assert off[0] < 2e-3 and off[0] < off[1] / 5, "broken: another order"
+    assert abs(said[0]["held_out_nats"] - said[1]["held_out_nats"]) < 2e-3
+    states = [read_tensors(here / name / "model.safetensors")[0] for name in ("one", "two")]
+    assert max(float((states[0][k] - states[1][k]).abs().max()) for k in states[0]) < 1e-3
+
+
+def test_feedback_is_not_learnt_with_sharded_weights(tiny_llama: Path, tmp_path: Path,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(BadInput, match="fsdp together with the loss 'follow-up'"):
+        fit_follow_up([SpokenFeedback("a", "b", "c")], model=tiny_llama, out=tmp_path / "out",
+                      arguments={"fsdp": "full_shard"})

@@ -29,6 +29,8 @@ from plaudit.learn.text.followup import FILE, FollowUpReward, is_follow_up
 from plaudit.learn.text.likelihood import LanguageModel
 from plaudit.learn.text.modelling import Lora
 from plaudit.learn.text.packing import Padded, pad
+from plaudit.learn.text.processes import by_one, join
+from plaudit.learn.text.sharding import check_sharding
 from plaudit.learn.text.trainer import Loop, LoopOptions, Progress, isolated_randomness
 from plaudit.learn.text.turns import OPENING, NextTurn
 
@@ -99,6 +101,7 @@ def fit_follow_up(records: Sequence[SpokenFeedback], *, model: str | Path, out: 
     if done is not None:
         return done
     with isolated_randomness():
+        join()
         return _fit(list(records), FollowUpReward.load(
             model, follow_ups=follow_ups, swapped=swapped, opening=opening, max_length=max_length, share=False,
             name=Path(out).name), Path(out), adapters, options, identity, validation, progress)
@@ -120,9 +123,13 @@ def _fit(records: list[SpokenFeedback], reward: FollowUpReward, out: Path, adapt
     found = nats(speaker, held, collator, batch=max(8, options.batch)) if held else None
     speaker.merge()
     speaker.causal.to("cpu")
-    reward.save(out, about={"identity": dict(identity), "history": history, "held_out_nats": found,
-                            "records": len(train)})
-    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+
+    def written() -> None:
+        reward.save(out, about={"identity": dict(identity), "history": history, "held_out_nats": found,
+                                "records": len(train)})
+        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+
+    by_one(written)
     return FittedFollowUp(out, tuple(history), found)
 
 
@@ -131,6 +138,7 @@ def _check(options: LoopOptions) -> None:
         value = getattr(options, name)
         if not value > 0:
             raise BadInput(name, expected="a number above 0", received=value)
+    check_sharding(options.arguments, {"the loss 'follow-up'": True}, accelerators=torch.cuda.is_available())
 
 
 def _finished(out: Path, identity: Mapping[str, Any]) -> FittedFollowUp | None:
@@ -232,7 +240,7 @@ class Said:
 
 
 class TokenLoss:
-    """Minus the mean log-probability of the tokens of feedback in a batch."""
+    """Minus the mean log-probability of the tokens of feedback in a batch, of each process where there are several."""
 
     name = "follow-up"
 
