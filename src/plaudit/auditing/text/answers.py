@@ -13,6 +13,7 @@ import numpy as np
 Kind = Literal["number", "letter", "truth", "text", "code"]
 _NUMBER = re.compile(r"[-+]?(\d+(,\d{3})*|\d*)(\.\d+)?(/\d+)?")
 _LATEX = re.compile(r"(-?)\\d?frac\{(-?\d+)\}\{(\d+)\}")
+ANOTHERS = "the answer of another question"
 TRUTHS = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 
 
@@ -78,7 +79,7 @@ def forms(gold: str, kind: Kind, *, slot: str = "any") -> list[Variant]:
     if kind == "number":
         out = _number_forms(gold)
         if slot in ("integer", "number"):
-            out = [v for v in out if v.how in ("trailing zeros", "a plus sign", "thousands separator")]
+            out = [v for v in out if v.how in ("zeros behind the point", "a plus sign", "thousands separator")]
         return [v for v in _distinct([*blank, *out], gold) if slot != "integer" or "." not in v.text]
     if kind == "letter":
         bare = gold.strip("() \t")
@@ -100,7 +101,7 @@ def _number_forms(gold: str) -> list[Variant]:
     out = [Variant("a full stop", f"{plain}."), Variant("LaTeX", f"${plain}$"), Variant("a unit", f"{plain} units")]
     whole = value.denominator == 1
     if "/" not in plain and "\\" not in plain:
-        out.insert(1, Variant("trailing zeros", f"{plain}.0" if whole and "." not in plain else f"{plain}0"))
+        out.insert(1, Variant("zeros behind the point", f"{plain}.0" if whole and "." not in plain else f"{plain}0"))
         if value > 0 and not plain.startswith("+"):
             out.insert(2, Variant("a plus sign", f"+{plain}"))
     if whole and abs(value) >= 1000:
@@ -153,7 +154,7 @@ def mistakes(gold: str, kind: Kind, *, others: Sequence[str] = (), rng: np.rando
     """
     rng = rng or np.random.default_rng(0)
     apart = [o for o in others if not same(o, gold)]
-    drawn = [Variant("the answer of another question", apart[int(rng.integers(len(apart)))])] if apart else []
+    drawn = [Variant(ANOTHERS, apart[int(rng.integers(len(apart)))])] if apart else []
     if kind == "number":
         out = _number_mistakes(gold)
     elif kind == "letter":

@@ -21,6 +21,7 @@ from plaudit.auditing.text.edits import filler
 from plaudit.auditing.text.formats import Format
 from plaudit.auditing.text.items import Item, TextData
 from plaudit.auditing.text.judging import judge
+from plaudit.auditing.text.measuring import quoted
 from plaudit.auditing.text.quoting import shipped
 from plaudit.auditing.text.scoring import Numbers, Scorer, batch_of
 from plaudit.auditing.text.subject import TextSubject, check_columns, recognise
@@ -103,8 +104,9 @@ def audit_text(reward: str | Path | TextSubject | Reward | Callable[..., Any], r
                                                         "time_limit_s": time_limit_s, "discount": None})
     interrupted = run.all()
     if form is None and mode == "verifier" and data.has_gold and "format" in context.__dict__:
-        tell(Event(kind="note", text=f"no format was declared; right answers were written as {context.format.text!r}, "
-                                     "which is paid best"))
+        how = "as they stand" if context.format.text == "..." else f"as {quoted(context.format.text, 120)}"
+        tell(Event(kind="note", text=f"no format was declared (--format); right answers were written {how}, which is "
+                                     "paid best"))
     tell(Event(kind="judging"))
     return run.report(interrupted=interrupted)
 
@@ -220,17 +222,18 @@ def _pace(context: TextContext) -> list[str]:
     began = time.perf_counter()
     context.scorer.afresh(items, [f"{SAYS_NOTHING[2]} {filler(6)}"] * len(items))
     each = (time.perf_counter() - began) / len(items)
-    planned = max(4, round(USUAL_ITEMS[context.mode] * context.effort))
+    planned = min(len(context.data.items), max(4, round(USUAL_ITEMS[context.mode] * context.effort)))
     texts = planned * TEXTS_OF_AN_ITEM[context.mode] + BUDGET[context.mode] * context.effort
     share = context.patience_s / max(each * texts, 1e-9)
     if share >= 1:
         return []
-    context.memo["most items"] = max(min(planned, FEWEST_ITEMS), int(share * planned))
+    fewer = context.memo["most items"] = max(min(planned, FEWEST_ITEMS), int(share * planned))
     context.scorer.batch = int(np.clip(TOGETHER_S / each, 8, context.scorer.batch))  # progress is told after each
     context.memo["share of search"] = float(np.clip(share, 0.05, 1.0))
     return [f"a text takes {1e3 * each:.3g} ms to score, all {texts:,.0f} would take {each * texts / 60:.0f} min: "
-            f"{context.memo['most items']} prompts are looked at instead of {planned}, the search is as much shorter. "
-            "The record's rates are those of the whole; --budget SECONDS gives it more time"]
+            f"{f'{fewer} prompts are looked at instead of {planned}, and ' if fewer < planned else ''}the search is "
+            f"{1 / context.memo['share of search']:.3g} times shorter. The record's rates are those of the whole; "
+            "--budget SECONDS gives it more time"]
 
 
 def _recognised(subject: TextSubject, context: TextContext) -> str:

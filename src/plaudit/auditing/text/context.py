@@ -12,6 +12,7 @@ import numpy as np
 from plaudit.auditing.text.answers import Variant, kind_of, mistakes
 from plaudit.auditing.text.formats import Format, usual
 from plaudit.auditing.text.items import Item, TextData
+from plaudit.auditing.text.programs import failing
 from plaudit.auditing.text.scoring import Numbers, Scorer
 from plaudit.core.seeds import Seeds
 
@@ -100,29 +101,42 @@ class TextContext:
         """The declared format, or the usual one that is paid best for right answers."""
         if self.declared is not None:
             return self.declared
-        answered = [i for i in self.items if i.gold is not None and not i.is_code][:8]
-        if not answered or self.mode == "model":
+        answered = [(i, str(i.gold)) for i in self.items if i.gold is not None and not i.is_code][:8]
+        programs = [(i, i.good[0]) for i in self.items if i.is_code and i.good][:8]
+        if not (answered or programs) or self.mode == "model":
             return usual()[1]
-        paid = []
-        for form in usual():
-            said = self.scorer(answered, [form.write(str(i.gold)) for i in answered])
+        forms, paid = usual(code=not answered), []
+        for form in forms:
+            said = self.scorer([i for i, _ in answered or programs], [form.write(t) for _, t in answered or programs])
             paid.append(float(np.nanmean(said)) if np.isfinite(said).any() else -np.inf)
-        best = int(np.argmax(np.round(np.array(paid), 9)))
-        return usual()[best]
+        return forms[int(np.argmax(np.round(np.array(paid), 9)))]
 
     def right(self, item: Item) -> str | None:
         """A completion that is right."""
         if item.gold is not None and not item.is_code and not (self.mode == "model" and item.good):
             return self.format.write(item.gold)
-        return item.good[0] if item.good else None
+        if not item.good:
+            return None
+        return self.written(item.good[0]) if self.writes_programs(item) else item.good[0]
 
     def wrongs(self, item: Item) -> list[Variant]:
         """Completions that are wrong, each with its mistake."""
         if self.mode == "model" and item.bad:
             return [Variant("worse", b) for b in item.bad]
+        if self.writes_programs(item):
+            bad = item.bad or tuple(p for p in (failing(item),) if p is not None)
+            return [Variant("worse" if item.bad else "a program that fails", self.written(b)) for b in bad]
         if item.gold is None or item.is_code:
             return [Variant("worse", b) for b in item.bad]
         return [Variant(v.how, self.format.write(v.text)) for v in self.mistakes_of(item)]
+
+    def writes_programs(self, item: Item) -> bool:
+        """Whether completions are programs, which a verifier may want in a fence."""
+        return self.mode == "verifier" and item.is_code
+
+    def written(self, program: str) -> str:
+        """A program in the format's place, unless it brings a fence of its own."""
+        return program if "```" in program else self.format.write(program)
 
     def mistakes_of(self, item: Item) -> list[Variant]:
         """Wrong answers, as they stand in the format's place."""

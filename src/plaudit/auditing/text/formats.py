@@ -74,20 +74,26 @@ USUAL = (
     "<think>\nLet me work it out.\n</think>\n<answer>...</answer>",
     "<think>Let me work it out.</think><answer>...</answer>",
     "<reasoning>\nLet me work it out.\n</reasoning>\n<answer>\n...\n</answer>\n",
+    "<reasoning>Let me work it out.</reasoning><answer>...</answer>",
+    "<think>\nLet me work it out.\n</think>\n<answer>\n...\n</answer>",
     "<think>\nLet me work it out.\n</think>\n\\boxed{...}", "**...**", "```\n...\n```", "```python\n...\n```",
     '{"answer": "..."}', "[[...]]",
 )
 """Where none was declared, these are tried in turn; the first that is paid best for right answers is used."""
 
 
-def usual() -> list[Format]:
+CODE = ("...", "```python\n...\n```", "```\n...\n```", "<answer>\n```python\n...\n```\n</answer>")
+"""The same for programs."""
+
+
+def usual(*, code: bool = False) -> list[Format]:
     """The formats that are tried where none was declared.
 
     Example:
         >>> [f.write("7") for f in usual()][:2]
         ['7', 'The answer is 7.']
     """
-    return [_usual(text) for text in USUAL]
+    return [_usual(text) for text in (CODE if code else USUAL)]
 
 
 def _usual(text: str) -> Format:

@@ -12,9 +12,12 @@ from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.tokens import plain_text
 
 PROMPTS = ("prompt", "question", "problem", "instruction", "input", "query", "messages")
-GOLDS = ("answer", "gold", "gold_answer", "ground_truth", "solution", "target", "label", "final_answer", "reference")
+GOLDS = ("answer", "gold", "gold_answer", "ground_truth", "solution", "target", "label", "final_answer", "reference",
+         "expected_answer", "correct_answer")
 CHOSEN, REJECTED = ("chosen",), ("rejected",)
 CATEGORIES = ("category", "subset", "section", "data_source", "source", "task", "type")
+PROGRAMS = ("canonical_solution", "reference_solution", "code", *GOLDS)
+"""Columns that hold the right program, where tests decide."""
 TESTS = ("tests", "test", "test_list", "unit_tests", "test_cases")
 
 
@@ -114,7 +117,7 @@ class TextData:
         Raises:
             BadInput: when there are no rows, or none has a prompt.
         """
-        table = [dict(row) for row in rows]
+        table = [_flat(dict(row)) for row in rows]
         if not table:
             raise BadInput("data", expected="at least one row", received="none")
         names = list(dict.fromkeys(k for row in table for k in row))
@@ -226,9 +229,21 @@ def _item(row: dict[str, Any], index: int, gold: str | None, name: str) -> Item:
         prompt = prompt[:-1]
     category = next((str(row[c]) for c in CATEGORIES if isinstance(row.get(c), str)), "")
     answer = row.get(gold) if gold else None
+    tests = _first(TESTS, row)
+    if tests and row[tests] and not good:
+        program = gold if gold and isinstance(row.get(gold), str) else _first(PROGRAMS, row)
+        good = (row[program],) if program and isinstance(row[program], str) and row[program].strip() else ()
     rest = {k: v for k, v in row.items() if k not in (column, chosen, rejected)}
     return Item(prompt=prompt, gold=None if answer is None else _gold_text(answer), columns=rest, category=category,
                 good=good, bad=_texts(row[rejected]) if rejected else ())
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with the right answer that verl's data sets keep inside of `reward_model` as a column of its own."""
+    inside = row.get("reward_model")
+    if isinstance(inside, Mapping) and "ground_truth" in inside and "ground_truth" not in row:
+        return {**row, "ground_truth": inside["ground_truth"]}
+    return row
 
 
 def _texts(value: Any) -> tuple[str, ...]:

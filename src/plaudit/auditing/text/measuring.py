@@ -96,9 +96,30 @@ def percent(x: float) -> str:
     return f"{x:.0%}" if math.isfinite(x) else "unknown"
 
 
+def span(share: Interval) -> str:
+    """A share with its interval, in percent.
+
+    Example:
+        >>> span(Interval(0.254, 0.2, 0.31, 12))
+        '25% [20%, 31%]'
+    """
+    return f"{percent(share.mean)} [{percent(share.low)}, {percent(share.high)}]"
+
+
 def wins(x: Numbers, y: Numbers) -> Numbers:
     """1 where x is paid more, 0 where less, one half where they are equal."""
     return np.where(x > y, 1.0, np.where(x == y, 0.5, 0.0))
+
+
+def quoted(text: str, n: int = 70) -> str:
+    r"""A text in quotation marks as it stands in a title, blanks and backslashes as they are.
+
+    Example:
+        >>> print(quoted(r"\boxed{ 1 }"), quoted("a\n\nb"))
+        '\boxed{ 1 }' 'a⏎⏎b'
+    """
+    line = "".join("⏎" if c == "\n" else c if c.isprintable() else "�" for c in str(text))
+    return f"'{_cut(line, n)}'"
 
 
 def short(text: str, n: int = 70) -> str:
@@ -108,5 +129,8 @@ def short(text: str, n: int = 70) -> str:
         >>> short("a" * 50, 11)
         'aaaaa…aaaaa'
     """
-    line = " ".join(str(text).split())
+    return _cut(" ".join(str(text).split()), n)
+
+
+def _cut(line: str, n: int) -> str:
     return line if len(line) <= n else f"{line[: n // 2]}…{line[-(n // 2):]}"

@@ -23,6 +23,8 @@ from plaudit.specify.text.functions import PLURALS, TextFunction, text_reward
 from plaudit.specify.text.remote import RemoteReward
 
 MOST_LITERALS = 40
+VERL = {"solution_str": "completion_text"}
+"""What verl's `compute_score` calls a completion."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def recognise(target: Any, *, time_limit_s: float | None = 10.0, trust: bool = F
         thing = loaded.thing
     if isinstance(thing, type) or not (isinstance(thing, Reward) or callable(thing)):
         raise BadInput("target", expected="a function of texts or a Reward", received=type(thing).__name__)
-    reward = thing if isinstance(thing, Reward) else text_reward(thing, time_limit_s=time_limit_s)
+    reward = thing if isinstance(thing, Reward) else text_reward(
+        thing, time_limit_s=time_limit_s, columns=VERL if VERL.keys() <= _arguments(thing) else None)
     if isinstance(reward, TextFunction) and reward is thing and reward.pool is None and reward.time_limit_s is None:
         reward = _limited(reward, time_limit_s)
     mode: Mode = "verifier" if isinstance(reward, TextFunction) else "model"
@@ -80,6 +83,13 @@ def recognise(target: Any, *, time_limit_s: float | None = 10.0, trust: bool = F
     source = dict(noted(loaded)) if loaded else _source(thing)
     return TextSubject(reward, f"text {word} {reward.name}", loaded.text if loaded else reward.name, mode, loaded,
                        source, literals=literals_of(thing))
+
+
+def _arguments(fn: Any) -> frozenset[str]:
+    try:
+        return frozenset(inspect.signature(fn).parameters)
+    except (TypeError, ValueError):
+        return frozenset()
 
 
 def _limited(reward: TextFunction, time_limit_s: float | None) -> TextFunction:
@@ -142,10 +152,12 @@ def check_columns(subject: TextSubject, data: TextData) -> None:
     here = {k for i in data.items for k in i.columns} | {"prompt", "completion", "prompt_text", "completion_text",
                                                          "steps", *PLURALS, "trainer_state", "log_extra", "log_metric",
                                                          "environments"}
-    lacking = [n for n in subject.reward.required if n not in here and n != "completion_ids"]
+    column = subject.reward.columns
+    lacking = [n for n in subject.reward.required if column.get(n, n) not in here and n != "completion_ids"]
     if lacking:
         raise BadInput("data", expected=f"the columns that {subject.reward.name} takes: {', '.join(lacking)}",
-                       received=", ".join(sorted(here - set(PLURALS) - {"steps"} - set(_HANDED))))
+                       received=", ".join(sorted(here - set(PLURALS) - {"steps"} - set(_HANDED))),
+                       fix="rename the columns of the data, or the arguments of the function")
 
 
 _HANDED = ("trainer_state", "log_extra", "log_metric", "environments")

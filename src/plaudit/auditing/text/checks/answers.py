@@ -6,17 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plaudit.auditing.finding import Finding, Severity, Skipped
-from plaudit.auditing.text.answers import forms, kind_of
+from plaudit.auditing.finding import Finding, Passed, Severity, Skipped
+from plaudit.auditing.text.answers import ANOTHERS, forms, kind_of
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.items import Item
-from plaudit.auditing.text.measuring import percent, short
+from plaudit.auditing.text.measuring import percent, quoted
 from plaudit.auditing.text.witness import witness
 from plaudit.core.statistics import proportion_interval
 
 NO_ANSWERS = Skipped("no right answers are known; name their column with --intent column:NAME")
 OFTEN = 0.2
 """A mistake that is paid at least so often is no rarity."""
+BLIND = 0.9
+"""Where the answers of other questions are paid so often, the answer is not looked at."""
+PART = ("It seems not to look at the answer at all. Where it is meant as one part beside others, such as a reward "
+        "for the format, audit what is optimised: a function that returns their sum.")
+WHOLE = "Take the answer out of its place and compare it as a whole, as a number where it is one."
 LESSER = frozenset({"a full stop", "a unit", "capitals", "brackets"})
 """Forms that a strict reader may refuse."""
 
@@ -28,7 +33,7 @@ class Wrong:
     question = "Are wrong answers paid like right ones?"
     modes: tuple[Mode, ...] = ("verifier",)
 
-    def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
+    def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
         levels = context.levels
         if levels is None:
             return NO_ANSWERS
@@ -40,7 +45,9 @@ class Wrong:
             return self._upside_down(context, rows, paid)
         taken = levels.in_full(paid)
         if not taken.any():
-            return []
+            kinds = len({_group(r[1]) for r in rows})
+            return Passed(f"None of {len(rows)} wrong answers to {len({r[0].whole for r in rows})} prompts ({kinds} "
+                          f"kind{'' if kinds == 1 else 's'} of mistakes) is paid like a right one.")
         hows = list(dict.fromkeys(_group(r[1]) for r in rows))
         shares = {h: float(taken[[_group(r[1]) == h for r in rows]].mean()) for h in hows}
         worst = max(hows, key=lambda h: shares[h])
@@ -50,15 +57,14 @@ class Wrong:
         severity: Severity = "high" if shares[worst] >= OFTEN else "medium"
         return [Finding(
             check=self.name, severity=severity, kind="accepts wrong answers",
-            title=f"Wrong answers are paid like right ones: {short(text)!r} earns {paid[at]:.4g} where "
-                  f"{short(str(item.gold), 30)!r} is right ({worst}: {percent(shares[worst])} of {n} paid)",
+            title=f"Wrong answers are paid like right ones: {quoted(text)} earns {paid[at]:.4g} where "
+                  f"{quoted(str(item.gold), 30)} is right ({worst}: {percent(shares[worst])} of {n} paid)",
             evidence={**{f"paid, {h}": proportion_interval(int(taken[m].sum()), int(m.sum()))
                          for h in hows if (m := np.array([_group(r[1]) == h for r in rows])).any() and shares[h] > 0},
                       "a right answer earns": levels.full, "saying nothing earns": levels.zero},
             witness=witness(f"{worst} is paid", [("wrong answer", item, text, float(paid[at])),
                                                  ("right answer", item, str(context.right(item)), levels.full)]),
-            advice="Take the answer out of its place and compare it as a whole, as a number where it is one.",
-            cost=shares[worst])]
+            advice=PART if shares.get(ANOTHERS, 0.0) >= BLIND else WHOLE, cost=shares[worst])]
 
     def _upside_down(self, context: TextContext, rows: list[tuple[Item, str, str]], paid: np.ndarray
                      ) -> Sequence[Finding]:
@@ -73,7 +79,7 @@ class Wrong:
             return []  # everything is paid alike: that is for the check of spread
         return [Finding(
             check=self.name, severity="high", kind="pays wrong answers more",
-            title=f"Wrong answers are paid more than right ones: {short(text)!r} earns {paid[best]:.4g}, the right "
+            title=f"Wrong answers are paid more than right ones: {quoted(text)} earns {paid[best]:.4g}, the right "
                   f"answer {levels.full:.4g}",
             evidence={"a right answer earns": levels.full, "saying nothing earns": levels.zero,
                       "wrong answers earn": float(np.nanmean(paid))},
@@ -93,7 +99,7 @@ class Forms:
     question = "Are right answers refused because they are written otherwise?"
     modes: tuple[Mode, ...] = ("verifier",)
 
-    def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
+    def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
         levels = context.levels
         if levels is None:
             return NO_ANSWERS
@@ -106,7 +112,8 @@ class Forms:
         rows = [(i, v.how, context.format.write(v.text)) for (i, _), ok in zip(answered, taken, strict=True) if ok
                 for v in forms(str(i.gold), kind_of(str(i.gold)), slot=context.format.slot)]
         if not rows:
-            return out
+            return out or Skipped("the right answers have no other forms" + (", or none that is paid" if not answered or
+                                                                            not taken.any() else ""))
         paid = context.scorer([r[0] for r in rows], [r[2] for r in rows])
         refused = ~levels.in_full(paid)
         hows = list(dict.fromkeys(r[1] for r in rows))
@@ -114,20 +121,21 @@ class Forms:
         core = [h for h in hows if shares[h] >= OFTEN and h not in LESSER]
         lesser = [h for h in hows if shares[h] >= OFTEN and h in LESSER]
         if not core and not lesser:
-            return out
+            return out or Passed(f"{percent(float(1 - refused.mean()))} of {len(rows)} right answers that are written "
+                                 f"otherwise are paid ({', '.join(hows)}).")
         worst = max(core or lesser, key=lambda h: shares[h])
         at = next(n for n, r in enumerate(rows) if refused[n] and r[1] == worst)
         item, _, text = rows[at]
         return [*out, Finding(
             check=self.name, severity="medium" if core else "low", kind="refuses other forms",
-            title=f"Right answers are refused in other forms ({', '.join(core or lesser)}): {short(text)!r} earns "
-                  f"{paid[at]:.4g} where {short(str(item.gold), 30)!r} earns {levels.full:.4g}",
+            title=f"Right answers are refused in other forms ({', '.join(core or lesser)}): {quoted(text)} earns "
+                  f"{paid[at]:.4g} where {quoted(str(context.right(item)))} earns {levels.full:.4g}",
             evidence={f"refused, {h}": proportion_interval(int(refused[m].sum()), int(m.sum()))
                       for h in hows if (m := np.array([r[1] == h for r in rows])).any()},
             witness=witness(f"{worst} is refused", [("right, written otherwise", item, text, float(paid[at])),
                                                     ("right answer", item, str(context.right(item)), levels.full)]),
-            advice="Compare numbers as numbers (plaudit's MathAnswer does), or declare the form: --format "
-                   '"<answer>{exact}</answer>" says that only the gold answer\'s own form is meant to be paid.',
+            advice=f"Compare numbers as numbers (plaudit's MathAnswer does), or declare the form: --format "
+                   f"'{context.format.write('{exact}')}' says that only the gold answer's own form is to be paid.",
             cost=max(shares[h] for h in core or lesser))]
 
     def _plain(self, context: TextContext) -> Sequence[Finding]:
@@ -145,7 +153,7 @@ class Forms:
         severity: Severity = "high" if share >= OFTEN and context.format.declared else "medium"
         return [Finding(
             check=self.name, severity=severity, kind="refuses right answers",
-            title=f"{percent(share)} of right answers are not paid: {short(text)!r} earns {paid[at]:.4g}, others "
+            title=f"{percent(share)} of right answers are not paid: {quoted(text)} earns {paid[at]:.4g}, others "
                   f"{levels.full:.4g}",
             evidence={"refused": proportion_interval(int(refused.sum()), len(refused))},
             witness=witness("a right answer is refused", [("right answer", item, text, float(paid[at]))]),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plaudit.auditing.finding import Finding, Skipped
+from plaudit.auditing.finding import Finding, Passed, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.measuring import clustered_mean, percent
 from plaudit.auditing.text.scoring import Numbers
@@ -43,7 +43,7 @@ class Calibration:
     question = "Is the model as often right as its margins say?"
     modes: tuple[Mode, ...] = ("model",)
 
-    def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
+    def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
         rows = [(i, r, w.text) for i, r in context.answered for w in context.wrongs(i)[:4]]
         if len(rows) < FEWEST:
             return Skipped(f"needs {FEWEST} pairs, there are {len(rows)}")
@@ -59,7 +59,8 @@ class Calibration:
         error = expected_error(sure, won)
         context.memo["calibration"] = {"confidence": float(sure.mean()), "accuracy": float(won.mean()), "error": error}
         if over.low < MOST:
-            return []
+            return Passed(f"Margins say {percent(float(sure.mean()))}, it is right in {percent(float(won.mean()))} of "
+                          f"{int(keep.sum()):,} pairs.")
         at = int(np.flatnonzero(keep)[int(np.argmin(margin))])
         item, good, bad = rows[at]
         return [Finding(

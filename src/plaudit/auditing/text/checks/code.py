@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from plaudit.auditing.finding import Finding, Skipped
+from plaudit.auditing.finding import Finding, Passed, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
-from plaudit.auditing.text.items import TESTS, Item
+from plaudit.auditing.text.items import Item
 from plaudit.auditing.text.measuring import percent
+from plaudit.auditing.text.programs import function_of
 from plaudit.auditing.text.witness import witness
 
 OFTEN = 0.2
-_CALL = re.compile(r"\bassert\s+(?:not\s+)?([A-Za-z_]\w*)\(|>>>\s*([A-Za-z_]\w*)\(|\b([A-Za-z_]\w*)\(")
 _EXAMPLE = re.compile(r"(?:>>>\s*|assert\s+)(\w+)\((.*?)\)\s*(?:==\s*|\n\s*)([^\n]+)")
-_KEYWORDS = frozenset({"assert", "isinstance", "len", "sorted", "abs", "round", "list", "set", "str", "int", "print",
-                       "check", "range", "tuple", "def"})
 
 
 def tricks(function: str, prompt: str) -> list[tuple[str, str]]:
@@ -50,14 +48,14 @@ class Code:
     question = "Are programs paid that game their tests?"
     modes: tuple[Mode, ...] = ("verifier",)
 
-    def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
+    def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
         levels = context.levels
         items = [i for i, _ in context.answered if i.is_code]
         if levels is None or not items:
             return Skipped("the data have no programs with tests (columns tests and a right solution)")
         if not levels.gap > 0:
             return Skipped("right programs are paid no more than saying nothing, so there is no yardstick")
-        rows = [(i, how, _fenced(context, text)) for i in items if (fn := function_of(i))
+        rows = [(i, how, _fenced(context, i, text)) for i in items if (fn := function_of(i))
                 for how, text in tricks(fn, i.text)]
         if not rows:
             return Skipped("no function name could be read from the tests")
@@ -67,7 +65,8 @@ class Code:
         shares = {h: float(taken[[r[1] == h for r in rows]].mean()) for h in hows}
         worst = max(hows, key=lambda h: shares[h])
         if shares[worst] < OFTEN:
-            return []
+            return Passed(f"Of {len(hows)} ways to game the tests of {len(items)} tasks, the one that is paid in full "
+                          f"most often ({worst}) is so in {percent(shares[worst])} of tasks.")
         at = next(n for n, r in enumerate(rows) if taken[n] and r[1] == worst)
         item, how, text = rows[at]
         paying = [h for h in hows if shares[h] >= OFTEN]
@@ -82,18 +81,9 @@ class Code:
                    "only a completed run count, and keep some tests out of the prompt.", cost=shares[worst])]
 
 
-def function_of(item: Item) -> str | None:
-    """The name of the function that the tests call."""
-    tests = next((item.columns[n] for n in TESTS if item.columns.get(n)), "")
-    text = "\n".join(map(str, tests)) if isinstance(tests, list | tuple) else str(tests)
-    found = [next(n for n in groups if n) for groups in _CALL.findall(text)]
-    return next((n for n in found if n not in _KEYWORDS), None)
-
-
-def _fenced(context: TextContext, text: str) -> str:
+def _fenced(context: TextContext, item: Item, text: str) -> str:
     """Written as the data's own solutions are."""
-    good = context.answered[0][1]
-    return f"```python\n{text}```" if "```" in good else text
+    return f"```python\n{text}```" if "```" in item.good[0] else context.written(text)
 
 
 CHECKS = (Code(),)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plaudit.auditing.finding import Finding, Severity, Skipped
+from plaudit.auditing.finding import Finding, Passed, Severity, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.items import Item
 from plaudit.auditing.text.measuring import percent, short
@@ -41,7 +41,7 @@ class Contract:
     question = "Does it answer every text, always the same, whatever else is in the batch?"
     modes: tuple[Mode, ...] = ("verifier", "model")
 
-    def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
+    def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
         usual = [(i, r) for i, r in context.answered]
         usual += [(i, w[0].text) for i in context.items if (w := context.wrongs(i))]
         if not usual:
@@ -56,7 +56,9 @@ class Contract:
         spread = float(np.nanmax(first) - np.nanmin(first)) if np.isfinite(first).any() else 0.0
         unit = max(spread, abs(float(np.nanmedian(first))) * 0.1 if not spread else 0.0) or 1.0
         changes = _again(context, items, texts, first, unit)
-        return [*out, *odd, *changes, *([] if changes else _batch(context, items, texts, first, unit))]
+        found = [*out, *odd, *changes, *([] if changes else _batch(context, items, texts, first, unit))]
+        return found or Passed(f"{len(texts)} ordinary texts got the same numbers in {ROUNDS} calls, whatever else was "
+                               "in the batch, and each of the odd ones (empty, cut off, very long, ...) got one.")
 
 
 def _unknown(context: TextContext, items: list[Item], texts: list[str], paid: Numbers, what: str,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plaudit.auditing.finding import Finding, Skipped
+from plaudit.auditing.finding import Finding, Passed, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.edits import filler
 from plaudit.auditing.text.measuring import clustered_mean, percent, wins
@@ -24,7 +24,7 @@ class Disagreement:
     question = "Do the members of the ensemble tell us anything?"
     modes: tuple[Mode, ...] = ("model",)
 
-    def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
+    def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
         items, good, bad, *_ = context.paid_pairs
         if not items:
             return Skipped("no pairs of a better and a worse answer are known")
@@ -61,7 +61,8 @@ class Disagreement:
                     "spread are its opinion alone"
             kind, cost = "a member drowns the others", 0.3
         else:
-            return []
+            return Passed(f"{len(x)} members are right in {percent(min(a.mean for a in accuracy))} to "
+                          f"{percent(max(a.mean for a in accuracy))} of pairs, their mean in {percent(mean.mean)}.")
         n = int(np.argmax(np.abs(both[top] - np.median(both, 0))[: len(items)]))
         return [Finding(
             check=self.name, severity="medium", kind=kind, title=title, evidence=evidence, cost=cost,

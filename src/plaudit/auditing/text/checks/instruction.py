@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from plaudit.auditing.finding import Finding, Severity, Skipped
+from plaudit.auditing.finding import Finding, Passed, Severity, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.items import Item
-from plaudit.auditing.text.measuring import clustered_mean, percent, wins
+from plaudit.auditing.text.measuring import clustered_mean, percent, span, wins
 from plaudit.auditing.text.scoring import Numbers
 from plaudit.auditing.text.witness import Said, TextWitness
 from plaudit.learn.text.contrast import Consistency
@@ -30,7 +30,7 @@ class Instruction:
     question = "Does pay follow what the instruction means?"
     modes: tuple[Mode, ...] = ("model",)
 
-    def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
+    def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
         out, looked = list[Finding](), dict[str, Any]()
         rows = _contrasts(context)
         if len(rows) >= FEWEST:
@@ -44,7 +44,7 @@ class Instruction:
         context.memo["instruction"] = looked
         if not looked:
             return Skipped("no prompts of near wording and other intent (--suite instructions makes some)")
-        return sorted(out, key=lambda f: f.severity != "high")[:1]
+        return sorted(out, key=lambda f: f.severity != "high")[:1] or Passed(_said(looked))
 
     def _contrast(self, context: TextContext, rows: list[tuple[Item, str, Any, str]], looked: dict[str, Any]
                   ) -> list[Finding]:
@@ -76,8 +76,8 @@ class Instruction:
             "answer to another instruction", prompt, theirs, float(against[at]))
         return [_finding(
             self.name, severity, "ignores the instruction",
-            f"Pay hardly follows the instruction: when {what}, the right pair wins only {percent(weaker.mean)} "
-            f"[{percent(weaker.low)}, {percent(weaker.high)}] ({name}; chance is 50%)",
+            f"Pay hardly follows the instruction: when {what}, the right pair wins only {span(weaker)} ({name}; chance "
+            "is 50%)",
             looked, items[at % len(items)], [wrong, ("right answer", prompt, answer, float(right[at]))],
             1 - weaker.mean)]
 
@@ -93,9 +93,8 @@ class Instruction:
         at = int(np.nanargmax(np.nan_to_num(good - bad, nan=-np.inf)))
         return [_finding(
             self.name, "high", "ignores negation",
-            f"A principle turned round changes little: there the other answer wins only {percent(turns.mean)} "
-            f"[{percent(turns.low)}, {percent(turns.high)}]", looked, items[at],
-            [("breaks the negated principle", prompts[at], rows[at][1], float(good[at])),
+            f"A principle turned round changes little: there the other answer wins only {span(turns)}", looked,
+            items[at], [("breaks the negated principle", prompts[at], rows[at][1], float(good[at])),
              ("follows it", prompts[at], rows[at][2], float(bad[at]))], 1 - turns.mean)]
 
     def _paraphrases(self, context: TextContext, rows: list[tuple[Item, str, str, Any]], looked: dict[str, Any]
@@ -119,6 +118,17 @@ class Instruction:
                 [items[at]], [bad[at]], prompts=[prompts[at]])[0])),
                         ("better answer", prompts[at], good[at], float(context.scorer(
                             [items[at]], [good[at]], prompts=[prompts[at]])[0]))], turned.mean)]
+
+
+def _said(looked: dict[str, Any]) -> str:
+    """The shares that were measured, in words."""
+    words = {"C_res": "answers to the instruction beat those to a near one in {} of cases",
+             "C_ins": "they are paid more under their own instruction in {}",
+             "order turns with a negated principle": "a negated principle turns the order in {}",
+             "order turns with a paraphrase": "other words for the same question turn it in {}"}
+    said = [text.format(span(looked[k])) for k, text in words.items() if k in looked]
+    line = "; ".join(said) or "too few texts got a number"
+    return f"{line[0].upper()}{line[1:]}."
 
 
 def _finding(check: str, severity: Severity, kind: str, title: str, looked: dict[str, Any], item: Item,

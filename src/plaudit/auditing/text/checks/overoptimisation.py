@@ -14,7 +14,7 @@ from plaudit.auditing.finding import Finding, Passed, Severity, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.edits import FAMILIES
 from plaudit.auditing.text.items import Item
-from plaudit.auditing.text.measuring import percent, smallest_seen
+from plaudit.auditing.text.measuring import percent, smallest_seen, span
 from plaudit.auditing.text.sampling import right_of
 from plaudit.auditing.text.scoring import Numbers
 from plaudit.auditing.text.witness import TextWitness, witness
@@ -144,7 +144,7 @@ class OverOptimisation:
             check=self.name, severity="high" if reach.high < REACH_HIGH else "medium", kind="gold stays",
             title=f"Optimising it hardly makes answers better: at best-of-{curve.n[-1]} pay has risen from "
                   f"{curve.proxy[0].mean:.3g} to {curve.proxy[-1].mean:.3g}, gold from {curve.gold[0].mean:.3g} to "
-                  f"{curve.gold[-1].mean:.3g}, {percent(reach.mean)} [{percent(reach.low)}, {percent(reach.high)}] of "
+                  f"{curve.gold[-1].mean:.3g}, {span(reach)} of "
                   "what the same texts would allow",
             evidence=_evidence(curve), witness=_paid_best(proxy, gold, kept),
             advice="Find out with the other checks what it pays for instead; train on pairs whose two sides differ in "

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from plaudit.auditing.finding import Finding, Severity, Skipped
+from plaudit.auditing.finding import Finding, Passed, Severity, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
-from plaudit.auditing.text.measuring import clustered_mean, halves, percent, short, smallest_seen
+from plaudit.auditing.text.measuring import clustered_mean, halves, percent, quoted, short, smallest_seen, span
 from plaudit.auditing.text.witness import Said, TextWitness
 
 MEDIUM, HIGH = 0.25, 0.5
@@ -23,7 +23,7 @@ class Position:
     question = "Does pay depend on where an option stands?"
     modes: tuple[Mode, ...] = ("verifier", "model")
 
-    def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
+    def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
         rows = [(n, i, p, right, wrong) for n, i in enumerate(context.items) for p, right, wrong in i.moved]
         if len({r[0] for r in rows}) < FEWEST:
             return Skipped("the data have no options in several orders (--suite choices makes some)")
@@ -49,7 +49,9 @@ class Position:
             return []
         effect = clustered_mean(share[a] - np.nanmean(share[b]), own[a].tolist(), seed=context.seed)
         if effect.low < MEDIUM:
-            return []
+            return Passed(f"A wrong option earns {span(effect)} of "
+                          f"what being right is worth more at {quoted(top, 30)} than at {quoted(last, 30)}; "
+                          f"{percent(MEDIUM)} would be a finding.")
         severity: Severity = "high" if effect.low >= HIGH else "medium"
         at = int(np.flatnonzero(a)[int(np.argmax((wrong - right)[a]))])
         said = (Said.of(f"wrong, in the place {top}", golds[at], write(rows[at][4]), float(wrong[at]),
@@ -57,9 +59,9 @@ class Position:
                 Said.of("right", golds[at], write(rows[at][3]), float(right[at]), prompt=prompts[at]))
         return [Finding(
             check=self.name, severity=severity, kind="pays a place",
-            title=f"A wrong option earns {percent(effect.mean)} [{percent(effect.low)}, {percent(effect.high)}] "
-                  f"of what being right is worth because it stands at {short(top, 30)!r} rather than at "
-                  f"{short(last, 30)!r}",
+            title=f"A wrong option earns {span(effect)} "
+                  f"of what being right is worth because it stands at {quoted(top, 30)} rather than at "
+                  f"{quoted(last, 30)}",
             evidence={"gain as a share of being right": effect,
                       "smallest gain that would have been seen": smallest_seen(share[a], own[a].tolist()),
                       **{f"wrong at {short(p, 20)}": m for p, m in means.items()}},

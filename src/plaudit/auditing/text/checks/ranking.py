@@ -10,7 +10,7 @@ import numpy as np
 from plaudit.auditing.finding import Finding, Passed, Severity, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.items import Item
-from plaudit.auditing.text.measuring import clustered_mean, percent, smallest_seen, wins
+from plaudit.auditing.text.measuring import clustered_mean, percent, smallest_seen, span, wins
 from plaudit.auditing.text.scoring import Numbers
 from plaudit.auditing.text.witness import witness
 from plaudit.core.intervals import Interval
@@ -108,13 +108,11 @@ class Ranking:
         severity: Severity | None = None
         if overall.high < WEAK:
             severity = "high" if overall.high < POOR else "medium"
-            said = f"Better answers win only {percent(overall.mean)} [{percent(overall.low)}, " \
-                   f"{percent(overall.high)}] of comparisons"
+            said = f"Better answers win only {span(overall)} of comparisons"
             kind = "hardly ranks"
         elif worst is not None and by[worst].high < WEAK:
             severity, kind = "high" if by[worst].high < TURNED else "medium", f"wrong in a category: {worst}"
-            said = f"In the category {worst} better answers win only {percent(by[worst].mean)} " \
-                   f"[{percent(by[worst].low)}, {percent(by[worst].high)}] of comparisons, overall " \
+            said = f"In the category {worst} better answers win only {span(by[worst])} of comparisons, overall " \
                    f"{percent(overall.mean)}"
         elif beside_many is not None and many is not None and beside_many.high < 0.35 and overall.mean < 0.9:
             severity, kind = "medium", "loses against many"
@@ -141,8 +139,8 @@ def _seen(n: int, overall: Interval, by: dict[str, Interval]) -> str:
     unjudged = f"; of fewer than {FEWEST} prompts, and not judged by itself: {', '.join(few[:6])}" \
         f"{', …' if len(few) > 6 else ''}" if few else ""
     coin = "; a coin could do that, so more prompts are needed" if overall.low <= COIN else ""
-    return f"Better answers win {percent(overall.mean)} [{percent(overall.low)}, {percent(overall.high)}] of {n:,} " \
-           f"comparisons over {overall.n} prompt{'' if overall.n == 1 else 's'}{coin}{unjudged}."
+    return f"Better answers win {span(overall)} of {n:,} comparisons over {overall.n} prompt" \
+           f"{'' if overall.n == 1 else 's'}{coin}{unjudged}."
 
 
 def _many(rows: list[tuple[Item, str, str]], x: Numbers, y: Numbers) -> OneToMany | None:

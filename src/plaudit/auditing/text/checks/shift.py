@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plaudit.auditing.finding import Finding, Severity, Skipped
+from plaudit.auditing.finding import Finding, Passed, Severity, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.items import Item
-from plaudit.auditing.text.measuring import clustered_mean, percent, short
+from plaudit.auditing.text.measuring import clustered_mean, quoted, span
 from plaudit.auditing.text.witness import witness
 
 MEDIUM, HIGH = 0.2, 0.5
@@ -39,7 +39,7 @@ class Shift:
     question = "Is junk paid more than good answers?"
     modes: tuple[Mode, ...] = ("model",)
 
-    def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
+    def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
         answered = context.answered[:32]
         if not answered:
             return Skipped("no good answers are known")
@@ -58,7 +58,9 @@ class Shift:
         worst = max(shares, key=lambda h: shares[h].low)
         context.memo["shift"] = {h: s.mean for h, s in shares.items()}
         if shares[worst].low < MEDIUM:
-            return []
+            return Passed(f"Of {len(shares)} kinds of junk, {worst!r} wins most often over good answers: "
+                          f"{span(shares[worst])} of "
+                          "comparisons.")
         severity: Severity = "high" if shares[worst].low >= HIGH else "medium"
         gain = np.where([r[1] == worst for r in rows], np.nan_to_num(paid - goods[[r[0] for r in rows]], nan=-np.inf),
                         -np.inf)
@@ -66,9 +68,8 @@ class Shift:
         item, good = answered[rows[at][0]]
         return [Finding(
             check=self.name, severity=severity, kind="pays junk",
-            title=f"Junk is paid more than good answers: {worst} wins {percent(shares[worst].mean)} "
-                  f"[{percent(shares[worst].low)}, {percent(shares[worst].high)}] of comparisons, such as "
-                  f"{short(rows[at][2], 40)!r}",
+            title=f"Junk is paid more than good answers: {worst} wins {span(shares[worst])} of comparisons, such as "
+                  f"{quoted(rows[at][2], 40)}",
             evidence={f"junk wins, {h}": s for h, s in shares.items()},
             witness=witness(f"{worst} is paid more", [("junk", item, rows[at][2], float(paid[at])),
                                                       ("good answer", item, good, float(goods[rows[at][0]]))]),

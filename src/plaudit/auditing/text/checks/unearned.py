@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plaudit.auditing.finding import Finding, Severity, Skipped
+from plaudit.auditing.finding import Finding, Passed, Severity, Skipped
 from plaudit.auditing.text.answers import kind_of, value_of
 from plaudit.auditing.text.checks.answers import NO_ANSWERS
 from plaudit.auditing.text.context import SAYS_NOTHING, Mode, TextContext
 from plaudit.auditing.text.items import Item
-from plaudit.auditing.text.measuring import percent, short
+from plaudit.auditing.text.measuring import percent, quoted
 from plaudit.auditing.text.witness import witness
 
 HALF = 0.4
@@ -34,7 +34,7 @@ class Unearned:
         """The texts."""
         return {"format": _format_alone, "hedging": _many_answers, "echo": _echoes}[self.name](context)
 
-    def run(self, context: TextContext) -> Sequence[Finding] | Skipped:
+    def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
         levels = context.levels
         if levels is None:
             return NO_ANSWERS
@@ -50,13 +50,15 @@ class Unearned:
         typical = {h: float(np.quantile(share[[r[1] == h for r in rows]], 0.8)) for h in hows}
         worst = max(hows, key=lambda h: typical[h])
         if typical[worst] < HALF:
-            return []
+            return Passed(f"Of {len(rows)} texts without an answer the best-paid ({worst}) earn "
+                          f"{percent(max(0.0, typical[worst]))} of what a right answer earns; {percent(HALF)} would be "
+                          "a finding.")
         at = max((n for n, r in enumerate(rows) if r[1] == worst), key=lambda n: share[n])
         item, _, text = rows[at]
         severity: Severity = "high" if typical[worst] >= 0.9 else "medium"
         return [Finding(
             check=self.name, severity=severity, kind=self.phrase,
-            title=f"The reward pays for {self.phrase}: {short(text)!r} ({worst}) earns {paid[at]:.4g}, "
+            title=f"The reward pays for {self.phrase}: {quoted(text)} ({worst}) earns {paid[at]:.4g}, "
                   f"{percent(share[at])} of what a right answer earns",
             evidence={**{f"share of a right answer's pay, {h}": typical[h] for h in hows},
                       "a right answer earns": levels.full, "saying nothing earns": levels.zero},
