@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -96,6 +98,15 @@ def test_our_server_answers_as_vllm_did(wide: Path) -> None:
                 assert abs(json.load(answer)["data"][0]["probs"][0] - chosen) < 5e-5
 
 
+def lives(url: str, *, within_s: float) -> bool:
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+        time.sleep(1)
+    return False
+
+
 @pytest.mark.slow(reason="starts vLLM's server")
 @pytest.mark.skipif("PLAUDIT_VLLM" not in os.environ, reason="no environment with vLLM")
 @pytest.mark.parametrize("path", ["", "/pooling"])
@@ -107,13 +118,14 @@ def test_vllms_server_pays_what_we_pay(wide: Path, path: str, tmp_path: Path) ->
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(
             command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""}, stdout=log, stderr=log) as server:
         try:
-            remote = RemoteReward(f"http://127.0.0.1:{port}{path}", kind="vllm", model="saved", retries=9, backoff_s=1)
+            assert lives(f"http://127.0.0.1:{port}/health", within_s=400), (tmp_path / "log").read_text()[-2000:]
+            remote = RemoteReward(f"http://127.0.0.1:{port}{path}", kind="vllm", model="saved")
             asked = [of_texts([t[s][:-1] for t in talks()], [t[s][-1:] for t in talks()]) for s in
                      ("chosen", "rejected")]
             theirs = torch.stack([remote.score(one).returns()[0] for one in asked], 1).double().numpy()
         finally:
             server.terminate()
-    assert np.abs(theirs - ours(wide)).max() < 5e-5, (tmp_path / "log").read_text()[-2000:]
+    assert np.abs(theirs - ours(wide)).max() < 5e-5
 
 
 def test_the_files_are_what_vllm_asks_for(saved: Path) -> None:
