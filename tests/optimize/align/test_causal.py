@@ -80,7 +80,10 @@ def test_adapters_learn_alone_and_are_merged_into_what_is_saved(tiny_llama: Path
     losses = imitate(policy, rows, updates=20, batch=2, lr=0.05)
     assert losses[-1] < losses[0] - 0.4 and not reference.trainable()
     assert all("lora_" in name for name in policy.state_dict())
+    (tmp_path / "merged" / ".writing-torn").mkdir(parents=True)
     again = CausalPolicy.load(policy.save(tmp_path / "merged"), max_tokens=6)
+    assert {p.stat().st_mode for p in (tmp_path / "merged").iterdir()} == {
+        (tmp_path / "merged" / "config.json").stat().st_mode}, "no torn folder, and everybody may read what config says"
     before = CausalPolicy.load(tiny_llama, max_tokens=6)
     with torch.no_grad():
         assert torch.allclose(again.log_probs(rows), policy.log_probs(rows), atol=1e-3)

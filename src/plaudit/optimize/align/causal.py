@@ -22,7 +22,7 @@ from plaudit.core.tokens import Tokens
 from plaudit.learn.text.loading import quiet
 from plaudit.optimize.align.policy import Policy
 
-_LAST = "config.json"
+_LAST, _WRITING = "config.json", ".writing-"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -103,12 +103,17 @@ class CausalPolicy(Policy):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         model = copy.deepcopy(self.module).merge_and_unload() if self._adapted else self.module
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
+        for torn in folder.glob(f"{_WRITING}*"):
+            shutil.rmtree(torn, ignore_errors=True)  # what a kill left
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_WRITING) as name, quiet():
             model.save_pretrained(name)
             self.form.tokenizer.save_pretrained(name)
             for old in (folder / _LAST, *folder.glob("model*.safetensors*")):
                 old.unlink(missing_ok=True)
+            mode = (Path(name) / _LAST).stat().st_mode & 0o777
             for path in sorted(Path(name).iterdir(), key=lambda p: p.name == _LAST):
+                if path.is_file():
+                    path.chmod(mode)  # weights are written for their owner alone
                 if (folder / path.name).is_dir():
                     shutil.rmtree(folder / path.name)
                 path.replace(folder / path.name)

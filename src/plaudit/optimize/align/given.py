@@ -2,7 +2,7 @@
 
 Pairs come in every form that `read_pairs` reads, such as the file that `Mined.write` writes; single verdicts are rows
 of `prompt`, `completion` and `label`. What the policy's chat format makes of them is cut behind the end of the answer,
-as its own samples are.
+as its own samples are. A file keeps words alone: a mined sample that had been cut off gets an end there.
 """
 
 from __future__ import annotations
