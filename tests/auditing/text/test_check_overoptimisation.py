@@ -26,10 +26,21 @@ def test_reach_is_the_gain_of_gold_beside_the_best_that_could_be_selected() -> N
     gold = [rng.permutation(np.arange(8.0)) for _ in range(6)]
     upside = curve_of([-g for g in gold], gold)
     assert curve_of(gold, gold).reach.mean == pytest.approx(1.0)
-    assert upside.reach.mean == pytest.approx((0 - 3.5) / (7 - 3.5))
-    assert upside.fall.mean == pytest.approx(3.5)
+    lowest, highest = 9 / 5 - 1, 4 * 9 / 5 - 1  # in expectation, of four out of 0..7
+    assert upside.n == (1, 2, 4)  # to half of the pool
+    assert upside.reach.mean == pytest.approx((lowest - 3.5) / (highest - 3.5))
+    assert upside.fall.mean == pytest.approx(3.5 - lowest)
     flat = curve_of([np.arange(8.0)] * 6, [np.ones(8)] * 6)
     assert np.isnan(flat.reach.mean)
+
+
+def test_half_of_the_pool_says_more_than_its_single_best_text() -> None:
+    rng = np.random.default_rng(1)
+    proxy, gold = rng.normal(size=(2, 150, 16))
+    half = curve_of(list(proxy), list((gold > 0).astype(float)))
+    at_once = [float(g[p.argmax()] > 0) for p, g in zip(proxy, gold, strict=True)]
+    assert half.n[-1] == 8
+    assert half.gold[-1].high - half.gold[-1].low < 0.85 * 2 * 1.96 * np.std(at_once) / np.sqrt(150)
 
 
 def test_an_edit_stands_on_right_and_on_wrong_texts_by_chance() -> None:

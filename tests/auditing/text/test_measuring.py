@@ -74,8 +74,8 @@ def test_a_turning_point_is_found_and_a_rising_curve_has_none() -> None:
     proxies = [np.sort(rng.normal(size=32)) for _ in range(12)]
     rises = curve_of(proxies, [np.arange(32.0)] * 12)
     turns = curve_of(proxies, [np.minimum(np.arange(32.0), 4 * (31 - np.arange(32.0)))] * 12)
-    assert (rises.turn.mean, rises.fall.mean) == (32.0, 0.0)
-    assert turns.turn.high < 32
+    assert (rises.turn.mean, rises.fall.mean) == (16.0, 0.0)
+    assert turns.turn.high < 16
     assert turns.fall.low > 0
 
 

@@ -53,16 +53,20 @@ class Curve:
 def curve_of(proxy: Sequence[Numbers], gold: Sequence[Numbers], *, seed: int = 0) -> Curve:
     """The curve over prompts, each with a pool of texts of known gold; intervals resample prompts.
 
+    n goes to half of the pool: there the number of a prompt is a mean over many choices of n texts, while all of the
+    pool are one choice, and what it happens to pay best decides.
+
     Example:
         >>> import numpy as np
         >>> up, down = np.arange(8.0), np.array([0.0, 1, 2, 3, 4, 3, 1, 0])
         >>> curve = curve_of([up] * 6, [down] * 6)
         >>> curve.n, curve.turn.mean, round(curve.fall.mean, 3)
-        ((1, 2, 4, 8), 2.0, 1.821)
+        ((1, 2, 4), 2.0, 0.836)
     """
     smallest = min(len(p) for p in proxy)
     pools = [torch.from_numpy(np.array([x[:smallest] for x in xs], dtype=np.float64)) for xs in (proxy, gold)]
-    made, best = best_of_curve(*pools), best_of_curve(pools[1], pools[1])
+    ns = [2**k for k in range(smallest.bit_length()) if 2**k <= max(2, smallest // 2)]
+    made, best = best_of_curve(*pools, n=ns), best_of_curve(pools[1], pools[1], n=ns)
     table = made.gold_PN.numpy()
     peak = int(table.mean(0).argmax())
     less = table[:, peak] - table[:, -1]
@@ -170,9 +174,10 @@ def _seen(curve: Curve, width: float, *, sampled: bool) -> str:
     texts = "texts of the generator" if sampled else \
         "right and wrong answers in edits drawn at random"
     other = "" if sampled else " What a policy would write instead is seen with --generator alone."
+    reach = f", {span(curve.reach)} of what the same texts would allow" if math.isfinite(curve.reach.mean) else ""
     return f"From best-of-1 to best-of-{curve.n[-1]} gold goes from {curve.gold[0].mean:.3g} to " \
-           f"{curve.gold[-1].mean:.3g}, of {curve.fall.n} prompts ({texts}); a fall of " \
-           f"{percent(curve.seen / width)} of gold's range would have been seen.{other}"
+           f"{curve.gold[-1].mean:.3g}{reach} ({curve.fall.n} prompts, {texts}); a fall of " \
+           f"{percent(FALL_MEDIUM + curve.seen / width)} of gold's range would be a finding.{other}"
 
 
 def _pools(context: TextContext) -> list[tuple[Item, list[str], Numbers]]:

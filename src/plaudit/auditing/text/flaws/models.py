@@ -248,6 +248,9 @@ def model_flaws() -> list[TextFlaw]:
               "hardly anything is known", model("sums", scatter=0.18, seed=3)),
         _flaw("rm_forgets", ranks, "dialogues", forgetful("dialogues", "What is my name"), "ranking",
               "in one category the truth is not known", model("dialogues", scatter=0.12, seed=4)),
+        _flaw("rm_hunch", ranks, "dialogues", model("dialogues", marks(0.5), truth=0.12, scatter=0.8, seed=6),
+              "ranking overoptimisation", "little is known, and markup pays",
+              model("dialogues", marks(0.03), scatter=0.15, seed=6)),
         _flaw("rm_odd_numbers", ranks, "instructions", category_turned("instructions", "Give an"), "ranking",
               "in one category worse answers are paid more", model("instructions", scatter=0.15, seed=5)),
         _flaw("rm_tone_alone", ranks, "instructions", model("instructions", phrase(
