@@ -122,16 +122,18 @@ def test_a_layer_of_its_own_learns_and_with_adapters_stays(tiny_llama: Path, tmp
     assert modelling.make(tiny_llama, HeadSpec(), seed=0, language=True).language.layer is None  # type: ignore[union-attr]
 
 
+@pytest.mark.slow(reason="two trainings that are saved: 5 s")
 def test_a_training_with_it_keeps_the_language(tiny_llama: Path, tmp_path: Path) -> None:
     """Chosen answers become likelier under the backbone with it than without; the saved form is the same."""
-    records = [Preference(context=f"What is {n}?", options=(f"It is {n}.", "no idea"), label=1.0) for n in range(24)]
+    records = [Preference(context=f"What is {n}?", options=(f"It is {n}.", "no idea"), label=1.0) for n in range(16)]
 
     def nats(coefficient: float) -> float:
         out = tmp_path / f"{coefficient}"
-        fitted = fit_text(records, model=tiny_llama, out=out, lm_coefficient=coefficient, epochs=6, lr=3e-3, batch=8,
+        fitted = fit_text(records, model=tiny_llama, out=out, lm_coefficient=coefficient, epochs=5, lr=5e-3, batch=8,
                           validation=0.0, evaluations=1)
         loss = [line["loss"] for line in fitted.history if "loss" in line]
-        assert loss[-1] < loss[0]
+        assert loss[-1] < loss[0] and fitted.meta["loss"] == ("bradley-terry + 0.3 * lm" if coefficient
+                                                              else "bradley-terry")
         assert ("lm_coefficient" in fitted.meta["training"]["identity"]["options"]) == (coefficient > 0)
         model = transformers.AutoModelForSequenceClassification.from_pretrained(out).model
         form = ChatFormat.load(out, as_chat=True)
@@ -140,8 +142,8 @@ def test_a_training_with_it_keeps_the_language(tiny_llama: Path, tmp_path: Path)
         for row in rows:
             with torch.no_grad():
                 states = model(input_ids=torch.tensor([row.ids])).last_hidden_state[0, len(row.prompt_ids) - 1:-1]
-            found.append(float(cross_entropy(states @ model.get_input_embeddings().weight.T,
-                                             torch.tensor(row.completion_ids))))
+                logits = states @ model.get_input_embeddings().weight.T
+                found.append(float(cross_entropy(logits, torch.tensor(row.completion_ids))))
         return sum(found) / len(found)
 
     assert nats(0.3) < nats(0.0) - 0.5

@@ -129,8 +129,8 @@ def test_it_moves_the_policy_to_what_is_desirable(kind: str) -> None:
                            desirable=torch.tensor([True, True, False, False]))
         elif kind == "own samples":
             pairs = None
-        result = align(policy, paid, [0, 1], algo="kto", pairs=pairs, steps=25, progress=False,
-                       config=AlignConfig(prompts=8, samples=4, lr=0.1, beta=0.3, measure_every=5))
+        result = align(policy, paid, [0, 1], algo="kto", pairs=pairs, steps=15, progress=False,
+                       config=AlignConfig(prompts=4, samples=4, lr=0.2, beta=0.3, measure_every=7))
         assert result.curve("loss")[-1] < result.curve("loss")[0]
         assert math.isnan(result.curve("reward")[1]) == (kind != "own samples"), "what is given needs no samples"
         assert result.curve("reward")[-1] > result.curve("reward")[0] + 0.5

@@ -45,7 +45,7 @@ def test_unknown_never_wins() -> None:
     def learnt(table: torch.Tensor) -> list[float]:
         policy = TablePolicy(torch.zeros(1, 3))
         align(policy, TableReward(table, vocab=3), [0], algo="rft", steps=8, progress=False,
-              config=AlignConfig(prompts=8, samples=4, lr=0.1))
+              config=AlignConfig(prompts=8, samples=4, lr=0.3, epochs=2, minibatch=8))
         return policy.log_p()[0].exp().tolist()
 
     assert learnt(values)[1] > 0.8 and learnt(values)[2] < 0.1
@@ -84,8 +84,8 @@ def test_a_loss_is_summed_or_a_mean_over_tokens() -> None:
 def test_rounds_are_curves_and_go_on_where_one_ends() -> None:
     """Each round learns from what the last one writes: twice the rounds go further than best-of-n can."""
     policy = SmallPolicy("ab", hidden=16, max_tokens=6)
-    result = align(policy, many_a, ["a", "b"], algo="rft", steps=8, progress=False, gold=many_a.named("gold"),
-                   config=AlignConfig(prompts=16, samples=4, lr=0.03, over="each"))
+    result = align(policy, many_a, ["a", "b"], algo="rft", steps=6, progress=False, gold=many_a.named("gold"),
+                   config=AlignConfig(prompts=16, samples=4, lr=0.05, over="each", epochs=2))
     reward, best = result.curve("reward"), result.curve("best")
     assert reward[-1] > reward[0] + 1 and all(b >= r for b, r in zip(best, reward, strict=True))
     assert result.curve("gold/gold") == reward and result.curve("kl")[-1] > best_of_kl(4)

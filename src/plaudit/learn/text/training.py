@@ -301,7 +301,8 @@ class _Fit:
                 model.head.calibrate(self._rewards(model, encoder, train))
         alpha = self._extrapolated(model, encoder, held) if self.how.expo else None
         measured = self._measure(model, encoder, held) if held else None
-        meta = {"loss": self.how.loss, "base": str(self.how.model), "training": {
+        loss = " > ".join(s.name for s in self.plan) if self.how.lm_coefficient else self.how.loss
+        meta = {"loss": loss, "base": str(self.how.model), "training": {
             "identity": self.identity, "history": _plain(history), "records": len(self.train),
             "held_out": None if measured is None else measured.to_json(), "expo_alpha": alpha, "cut": self.cut}}
 
