@@ -48,9 +48,10 @@ class Judged:
     @staticmethod
     def of_pairs(pairs: Pairs) -> Judged:
         """Two rows of each pair, the likelier better one desirable; a pair with label 0.5 gives none."""
-        clear = torch.nonzero(pairs.label != 0.5).flatten()
+        label = pairs.label.cpu()
+        clear = torch.nonzero(label != 0.5).flatten()
         rows = torch.stack([pairs.first[clear], pairs.second[clear]], 1).flatten()
-        better = (pairs.label[clear] > 0.5).cpu()
+        better = label[clear] > 0.5
         return Judged(tokens=pairs.tokens[rows], desirable=torch.stack([better, ~better], 1).flatten())
 
 
