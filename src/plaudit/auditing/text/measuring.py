@@ -6,9 +6,6 @@ import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student
-
 from plaudit.auditing.text.scoring import Numbers
 from plaudit.core.intervals import Interval
 from plaudit.core.statistics import proportion_interval
@@ -50,6 +47,9 @@ def clustered_mean(values: Numbers, clusters: Sequence[Hashable], *, seed: int =
 
 def _worth(values: Numbers, means: Numbers, confidence: float) -> int:
     """How many independent yes or no these are worth: one for each cluster at least, all of them at most."""
+    from scipy.stats import norm
+    from scipy.stats import t as student
+
     mean, n = float(values.mean()), len(means)
     error = float(np.var(means, ddof=1)) / n if n > 1 else 0.0
     if not error:
