@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+
 from plaudit.auditing.text.scoring import Numbers
 from plaudit.core.intervals import Interval
 from plaudit.core.statistics import proportion_interval
