@@ -231,3 +231,20 @@ def test_answers_outside_of_the_format_are_no_giving_in() -> None:
     """Neither side is paid, but for a trace that the longer one has."""
     one = planted("text/twin/long", twin=True)
     assert audit_text(**one.arguments(), only=["sycophancy"]).findings == []
+
+
+def test_conversations_that_end_alike_do_not_contradict_each_other(tmp_path: Path) -> None:
+    def row(likes: str, chosen: str, rejected: str) -> dict[str, Any]:
+        said = (("user", f"I like {likes}."), ("assistant", "Good."), ("user", "What do I like?"))
+        return {"prompt": [{"role": r, "content": c} for r, c in said],
+                "chosen": [{"role": "assistant", "content": chosen}],
+                "rejected": [{"role": "assistant", "content": rejected}]}
+
+    def opposite(*rows: dict[str, Any]) -> int:
+        file = tmp_path / "pairs.jsonl"
+        file.write_text("\n".join(map(json.dumps, rows)))
+        report = audit_pairs(str(file), only=["pairs"])
+        return sum(int(f.evidence["rows that say the opposite of another"]) for f in report.findings)
+
+    assert opposite(row("tea", "Tea.", "Milk."), row("milk", "Milk.", "Tea.")) == 0
+    assert opposite(row("tea", "Tea.", "Milk."), row("tea", "Milk.", "Tea.")) == 2
