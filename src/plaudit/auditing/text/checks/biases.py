@@ -63,8 +63,8 @@ class Bias:
         seen = smallest_seen(gain[keep], own[keep].tolist())
         context.memo.setdefault("power", {})[self.name] = seen
         if effect.low < MEDIUM:
-            return Passed(f"The best of {len(edits)} edits ({name}) adds {span(effect)} of what being "
-                          f"right is worth; {percent(MEDIUM)} would be a finding.")
+            return Passed(f"At best {span(effect)} of what being right is worth ({name}; {len(edits)} edits tried); "
+                          f"{percent(MEDIUM)} would be a finding.")
         severity: Severity = "high" if effect.low >= HIGH and context.knows else "medium"
         at = int(np.flatnonzero(keep)[int(np.argmax(gain[keep]))])
         item, text = rows[at]
