@@ -12,8 +12,8 @@ import pytest
 from plaudit.cli.learn import _measures
 from plaudit.core.checkpoint import read_tensors
 from plaudit.core.errors import BadInput
-from plaudit.learn.text.trainer import NotANumber, last_whole
-from plaudit.learn.text.training import CHECKPOINTS, Fitted, fit_text
+from plaudit.learn.text.trainer import CHECKPOINTS, NotANumber, last_whole
+from plaudit.learn.text.training import Fitted, fit_text
 
 _spec = importlib.util.spec_from_file_location("planted", Path(__file__).with_name("planted.py"))
 assert _spec is not None and _spec.loader is not None

@@ -16,8 +16,8 @@ import transformers
 from plaudit.core.errors import BadInput
 from plaudit.feedback.records import Preference
 from plaudit.learn.text import card, modelling, saving
-from plaudit.learn.text.trainer import NotANumber, last_whole
-from plaudit.learn.text.training import CHECKPOINTS, fit_text, options_of
+from plaudit.learn.text.trainer import CHECKPOINTS, NotANumber, last_whole
+from plaudit.learn.text.training import fit_text, options_of
 
 _spec = importlib.util.spec_from_file_location("planted", Path(__file__).with_name("planted.py"))
 assert _spec is not None and _spec.loader is not None
@@ -287,3 +287,15 @@ def test_a_real_model_learns_what_is_preferred(tmp_path, real_model):
     fitted = fit_text(records, model=real_model, loss="bradley-terry", frozen=True, epochs=8, out=tmp_path / "rm")
     scores = fitted.reward().score_texts(["(99) What is 2 + 3?"] * 2, ["It is 5.", "No idea, 6."])
     assert float(scores[0]) > float(scores[1]) + 0.5
+
+
+def test_curves_for_tensorboard_outlive_the_checkpoints(tiny_llama: Path, tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    records = [Preference(options=(f"It is {n}.", "no"), context=f"What is {n}?", label=1.0) for n in range(16)]
+    fitted = fit_text(records, model=tiny_llama, out=tmp_path / "out", epochs=1, batch=4, lr=1e-3, validation=0.25,
+                      report_to=("tensorboard",))
+    assert not (tmp_path / "out" / CHECKPOINTS).exists()
+    read = events.EventAccumulator(str(tmp_path / "out" / "runs" / "stage-1"))
+    read.Reload()
+    logged = [line["loss"] for line in fitted.history if "loss" in line]
+    assert [e.value for e in read.Scalars("train/loss")] == pytest.approx(logged)

@@ -31,10 +31,9 @@ from plaudit.learn.text.modelling import Lora
 from plaudit.learn.text.packing import Padded, pad
 from plaudit.learn.text.processes import by_one, join
 from plaudit.learn.text.sharding import check_sharding
-from plaudit.learn.text.trainer import Loop, LoopOptions, Progress, isolated_randomness
+from plaudit.learn.text.trainer import CHECKPOINTS, Loop, LoopOptions, Progress, isolated_randomness
 from plaudit.learn.text.turns import OPENING, NextTurn
 
-CHECKPOINTS = "checkpoints"
 _RATES = {False: 1e-5, True: 2e-4}
 _TIMED = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
 

@@ -23,6 +23,7 @@ from plaudit.learn.text.loading import quiet
 from plaudit.learn.text.metrics import held_out
 from plaudit.learn.text.processes import by_one, processes, wait
 
+CHECKPOINTS, RUNS = "checkpoints", "runs"
 WHOLE = "whole.json"
 _SHOWN = 8
 Progress = Callable[[int, int, Mapping[str, float]], None]
@@ -149,6 +150,9 @@ class Loop:
         trainer.loop = self
         for unwanted in (transformers.PrinterCallback, transformers.trainer_callback.ProgressCallback):
             trainer.remove_callback(unwanted)
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, transformers.integrations.TensorBoardCallback) and callback.logging_dir is None:
+                callback.logging_dir = str(runs(self.folder))
         return trainer
 
 
@@ -286,6 +290,17 @@ def _callback() -> Any:
                 write_json(folder / WHOLE, {"files": sizes, **self.identity})
 
     return Watch
+
+
+def runs(folder: Path) -> Path:
+    """Where TensorBoard's files go: a stage's checkpoints are removed at the end, its curves are not.
+
+    Example:
+        >>> runs(Path("out/checkpoints/stage-1")).as_posix()
+        'out/runs/stage-1'
+    """
+    last = max((i for i, part in enumerate(folder.parts) if part == CHECKPOINTS), default=None)
+    return folder if last is None else Path(*folder.parts[:last], RUNS, *folder.parts[last + 1:])
 
 
 # --- checkpoints ----------------------------------------------------------------------------------------

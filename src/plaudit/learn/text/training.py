@@ -32,12 +32,11 @@ from plaudit.learn.text.objectives import Sum, stages
 from plaudit.learn.text.processes import by_one, join
 from plaudit.learn.text.sharding import check_sharding, is_sharded, whole_state
 from plaudit.learn.text.strengths import CrossFit, cross_fit
-from plaudit.learn.text.trainer import Loop, LoopOptions, Meta, Progress, isolated_randomness
+from plaudit.learn.text.trainer import CHECKPOINTS, Loop, LoopOptions, Meta, Progress, isolated_randomness
 
 if TYPE_CHECKING:
     from plaudit.learn.text.reward import TextReward
 
-CHECKPOINTS = "checkpoints"
 _FINAL = "final.safetensors"
 STRENGTHS = "strengths.jsonl"
 _RATES = {"full": 1e-5, "lora": 2e-4, "frozen": 1e-3}
