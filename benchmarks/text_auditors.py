@@ -113,8 +113,9 @@ def rates(name: str, flawed: Sequence[bool | None], sound: Sequence[bool | None]
 
 
 def ours(names: set[str]) -> dict[str, Any]:
-    """The same rewards in our record: flagged where any finding is high, as for the peers."""
-    rows = [r for r in json.loads(RECORD.read_text(encoding="utf-8"))["rewards"] if r["name"] in names]
+    """The same rewards in our record, at the default effort: flagged where any finding is high, as for the peers."""
+    rows = [r for r in json.loads(RECORD.read_text(encoding="utf-8"))["rewards"]
+            if r["name"] in names and r["effort"] == 1.0]
     flawed = ["high" in r["found"].values() for r in rows if "caught" in r]
     sound = ["high" in r["found"].values() for r in rows if "caught" not in r]
     return rates("plaudit", flawed, sound, sum(r["steps"] for r in rows) / max(1, len(rows)))

@@ -29,6 +29,10 @@ INTRO = """# Text rewards
 The same bars for functions, verifiers and reward models ([audit text rewards](audit-text.md)): each check runs on each
 planted flaw of text and on each different healthy twin. A hash of its name says which flaw is `tuned` (thresholds were
 chosen while looking at it) and which is `fresh`. `plaudit audit-record --kind text` measures it anew, in minutes.
+
+Read the rates as those of flaws that the checks have met: some fresh ones were looked at later, when a check that
+missed them was mended. Flaws that were written after the mends of `ranking` and `overoptimisation` and tried once were
+found 5 times of 5 by the one and 4 times of 7 by the other (whose misses were then looked at, too).
 """
 
 
