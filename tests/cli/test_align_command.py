@@ -96,7 +96,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(run, here, files, monke
     (["--data", "pairs.jsonl", "--config", '{"cilp": 1}'], "options out of"),
     (["--data", "pairs.jsonl", "--beta", "-1"], "config.beta"),
     (["--data", "pairs.jsonl", "--out", "."], "--out: expected a new or empty folder"),
-    (["--data", "pairs.jsonl", "--policy", "none"], "a folder that exists"),
+    (["--data", "pairs.jsonl", "--policy", "none"], "--policy: expected a folder that exists"),
     (["--data", "pairs.jsonl", "--reward", "mine.py:shrt"], "did you mean short")])
 def test_bad_input_is_one_line_before_any_work(run, here, files, words, said):
     ran = run(*OPTIONS, *files, *(["--out", "out"] if "--out" not in words else []), *words)

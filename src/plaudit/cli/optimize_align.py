@@ -110,7 +110,7 @@ def optimize_align(args: AlignArgs) -> int:
     offline = _check(args)
     import torch
 
-    from plaudit.optimize.align import CausalPolicy, align
+    from plaudit.optimize.align import align
 
     torch.set_num_threads(args.threads)
     config = _config(args, steps=1)  # what is wrong with the options is said before anything is loaded
@@ -120,9 +120,7 @@ def optimize_align(args: AlignArgs) -> int:
     options = ModelOptions(device=args.device, trust=args.trust)
     reward, gold = (None if name is None else load_model(name, options) for name in (args.reward, args.gold))
     watch = [load_model(name, options) for name in args.watch]
-    policy = CausalPolicy.load(checkpoint(args.policy), max_tokens=args.max_tokens, temperature=args.temperature,
-                               device=args.device, dtype=args.dtype, lora=args.rank if args.lora else None,
-                               seed=args.seed)
+    policy = _policy(args)
     pairs, prompts, said = _evidence(args, policy, offline)
     print(said)
     steps = args.steps or (max(1, math.ceil(len(pairs) / _in_a_step(args, pairs))) if pairs is not None else 100)
@@ -162,6 +160,20 @@ def _check(args: AlignArgs) -> bool:
             raise BadInput("--out", expected="a new or empty folder", received=str(args.out),
                            fix="--resume goes on with the run in it" if ours else "choose another")
     return offline
+
+
+def _policy(args: AlignArgs) -> CausalPolicy:
+    """The policy; what is wrong with its folder is said of --policy."""
+    from plaudit.optimize.align import CausalPolicy
+
+    try:
+        return CausalPolicy.load(checkpoint(args.policy), max_tokens=args.max_tokens, temperature=args.temperature,
+                                 device=args.device, dtype=args.dtype, lora=args.rank if args.lora else None,
+                                 seed=args.seed)
+    except BadInput as error:
+        if error.name != "model":
+            raise
+        raise BadInput("--policy", expected=error.expected, received=error.received, fix=error.fix) from None
 
 
 def _config(args: AlignArgs, *, steps: int) -> AlignConfig:
