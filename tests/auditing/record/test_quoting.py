@@ -40,8 +40,8 @@ def test_between_two_rows_the_lower_one_is_quoted_and_below_all_none(effort, quo
 
 def test_the_sentence_says_what_is_found_at_what_price_and_when_it_was_measured():
     assert RECORD.overall(effort=5.0) == (
-        "at 5 times the default effort an audit finds 95% [85%, 100%] of 100 planted flaws and raises a high finding "
-        "on 4% [-6%, 9%] of 50 healthy rewards (audit-record of 2026-11-22)")
+        "at 5 times the default effort an audit finds 95% [85%, 100%] of 100 flaws planted by its authors and raises a "
+        "high finding on 4% [-6%, 9%] of 50 healthy rewards (audit-record of 2026-11-22)")
     said = RECORD.of_check("exploit", effort=1.0)["sentence"]
     assert said.startswith("at the default effort the exploit check finds 80%")
 

@@ -120,7 +120,7 @@ def _of(share: Mapping[str, Any] | None, what: str) -> str:
 
 
 def _finds(share: Mapping[str, Any] | None) -> str:
-    return "has no planted flaws to find" if share is None else f"finds {_of(share, 'planted flaws')}"
+    return "has no planted flaws to find" if share is None else f"finds {_of(share, 'flaws planted by its authors')}"
 
 
 def _raises(share: Mapping[str, Any] | None) -> str:
