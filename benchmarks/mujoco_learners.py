@@ -1,12 +1,13 @@
 """PPO and SAC on HalfCheetah-v5 and Hopper-v5, beside stable-baselines3's curves: `results/mujoco_learners.json`.
 
-    python benchmarks/mujoco_learners.py --run [--algo ppo|sac] [--env HalfCheetah-v5|Hopper-v5]
+    python benchmarks/mujoco_learners.py --run [--algo ppo|sac] [--env HalfCheetah-v5|Hopper-v5] [--seeds 0 1 2]
 
 The settings, the seeds and the evaluation are those of `peers/sb3_mujoco.py`, which recorded the peer's curves: PPO
-makes 500,000 steps with observations and rewards standardised, SAC 100,000; seeds 0, 1, 2, here as one population;
-ten times the deterministic policy plays the episodes with the seeds 10000 to 10009. A run is compared by the mean of
-its last three evaluations. `ratio` is the mean over seeds of ours by the peer's, its interval from a bootstrap over
-seeds; it passes where it is not below 0.9.
+makes 500,000 steps with observations and rewards standardised, SAC 100,000; the seeds (0, 1, 2 unless others are
+named) are here one population; ten times the deterministic policy plays the episodes with the seeds 10000 to 10009. A
+run is compared by the mean of its last three evaluations. `ratio` is the mean over all seeds that both sides have, 0,
+1 and 2 among them, of ours by the peer's, its interval from a bootstrap over seeds; it passes where it is not below
+0.9.
 
 A run writes checkpoints under `runs/mujoco_learners` and goes on from there when it was killed; one that has ended is
 not made again unless its folder and its curves are deleted. Without `--run`, what is there is only compared: the runs
@@ -85,34 +86,36 @@ class Curve(Callback):
         self._since = time.process_time()
 
 
-def run(algo: str, env: str) -> list[dict[str, Any]]:
+def run(algo: str, env: str, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
     """The curves of the seeds, in the form of the peer's."""
-    out, curve = RUNS / f"{algo}-{env}", Curve(STEPS[algo])
-    train(algo, env, population=SEEDS, steps=STEPS[algo], config=CONFIG[algo], callbacks=[curve], out=out, resume=True,
+    suffix = "" if seeds == SEEDS else "-seeds-" + "-".join(map(str, seeds))
+    out, curve = RUNS / f"{algo}-{env}{suffix}", Curve(STEPS[algo])
+    train(algo, env, population=seeds, steps=STEPS[algo], config=CONFIG[algo], callbacks=[curve], out=out, resume=True,
           checkpoint_every=10)
     cpu_s = round(curve.state_dict()["cpu_s"], 1)
     return [{"algo": algo, "env": env, "seed": seed, "steps": curve.steps, "returns": [r[p] for r in curve.returns],
-             "cpu_s_of_all_seeds": cpu_s} for p, seed in enumerate(SEEDS)]
+             "cpu_s_of_all_seeds": cpu_s} for p, seed in enumerate(seeds)]
 
 
 def compare(curves: list[dict[str, Any]], peer: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each algorithm and task that both sides have finished on every seed."""
+    """One row for each algorithm and task that both sides have finished on `SEEDS`, over all seeds they share."""
     rows = []
     for algo in STEPS:
         for env in ENVS:
             sides = [{c["seed"]: float(np.mean(c["returns"][-LAST:])) for c in side
                       if (c["algo"], c["env"]) == (algo, env) and len(c["returns"]) == POINTS}
                      for side in (curves, peer)]
-            if any(set(side) != set(SEEDS) for side in sides):
+            shared = sorted(set(sides[0]) & set(sides[1]))
+            if not set(SEEDS) <= set(shared):
                 continue
-            pairs = np.array([[side[seed] for side in sides] for seed in SEEDS])
+            pairs = np.array([[side[seed] for side in sides] for seed in shared])
             ratio = bootstrap(lambda x: x[:, 0].mean() / x[:, 1].mean(), pairs, seed=0)
             rows.append({
                 "name": f"{algo}_{env.partition('-')[0].lower()}", "ratio": round(ratio.mean, 3),
                 "ours": round(float(pairs[:, 0].mean()), 1), "peer": round(float(pairs[:, 1].mean()), 1),
                 "unit": f"mean return of the last {LAST} of {POINTS} evaluations", "machine": machine(),
                 "interval": [round(ratio.low, 3), round(ratio.high, 3)], "passed": bool(ratio.mean >= FLOOR),
-                "seeds": len(SEEDS), "steps": STEPS[algo]})
+                "seeds": len(shared), "steps": STEPS[algo]})
     return rows
 
 
@@ -140,13 +143,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algo", choices=tuple(STEPS))
     parser.add_argument("--env", choices=ENVS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--run", action="store_true", help="make the runs that are missing")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for algo in STEPS if options.algo is None else (options.algo,):
         for env in ENVS if options.env is None else (options.env,):
-            if options.run and not any((c["algo"], c["env"]) == (algo, env) for c in read()):
-                found = run(algo, env)
+            done = {c["seed"] for c in read() if (c["algo"], c["env"]) == (algo, env)}
+            if options.run and (missing := tuple(s for s in options.seeds if s not in done)):
+                found = run(algo, env, missing)
                 write([*read(), *found])  # read again: another process may have finished meanwhile
     for row in write(read()) if read() else []:
         print(json.dumps(row))

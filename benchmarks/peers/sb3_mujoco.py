@@ -1,11 +1,11 @@
 """Stable-Baselines3's curves on HalfCheetah-v5 and Hopper-v5, recorded once: `../results/sb3_mujoco.json`.
 
-    python benchmarks/peers/sb3_mujoco.py [--algo ppo|sac] [--env HalfCheetah-v5|Hopper-v5] [--seed 0|1|2]
+    python benchmarks/peers/sb3_mujoco.py [--algo ppo|sac] [--env HalfCheetah-v5|Hopper-v5] [--seeds 0 1 2]
 
 Its own defaults, which for these tasks are the papers' settings; PPO with the observations and rewards
-standardised (VecNormalize), as its documentation advises. PPO makes 500,000 steps, SAC 100,000; seeds 0, 1, 2. Ten
-times, the last at the end, the deterministic policy plays 10 episodes whose seeds no training saw. Each finished run
-is written at once, so that the script can be killed and goes on with the rest.
+standardised (VecNormalize), as its documentation advises. PPO makes 500,000 steps, SAC 100,000; seeds 0, 1, 2
+unless others are named. Ten times, the last at the end, the deterministic policy plays 10 episodes whose seeds no
+training saw. Each finished run is written at once, so that the script can be killed and goes on with the rest.
 """
 
 from __future__ import annotations
@@ -91,12 +91,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algo", choices=tuple(STEPS))
     parser.add_argument("--env", choices=ENVS)
-    parser.add_argument("--seed", choices=SEEDS, type=int)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     for algo in STEPS if options.algo is None else (options.algo,):
         for env in ENVS if options.env is None else (options.env,):
-            for seed in SEEDS if options.seed is None else (options.seed,):
+            for seed in options.seeds:
                 if any((r["algo"], r["env"], r["seed"]) == (algo, env, seed) for r in recorded()):
                     continue
                 row = run(algo, env, seed)
