@@ -7,6 +7,11 @@ import torch
 from plaudit.core.errors import BadInput
 
 
+def best_device() -> str:
+    """Where a model is trained unless the user says otherwise: `cuda` where there is one, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def check_device(name: str | torch.device) -> str:
     """The name of a device that torch can use on this machine.
 

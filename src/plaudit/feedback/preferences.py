@@ -82,7 +82,7 @@ class Preferences:
             raise BadInput("preferences.start, length", expected="starts >= 0 and lengths >= 1",
                            received=(int(self.start.min()), int(self.length.min())))
         stop = self.start + self.length
-        count = torch.nn.functional.pad(self.episodes.mask.long().cumsum(-1), (1, 0))
+        count = torch.nn.functional.pad(self.episodes.mask.cpu().long().cumsum(-1), (1, 0))
         T = self.episodes.T
         inside = count[self.row, stop.clamp(max=T)] - count[self.row, self.start.clamp(max=T)]
         beyond = (inside < self.length).any(-1)

@@ -52,21 +52,21 @@ def probabilities(model: LearnedReward, pairs: Preferences, *, over: Over | None
     """
     whole = pairs.labelled(torch.full((len(pairs),), 0.5))  # undecided ones get a probability too
     gap = _gaps(model, whole, over, discount)
-    return torch.sigmoid(gap / model.temperature.view(model.G, model.H)[pairs.group].T)
+    return torch.sigmoid(gap / model.temperature.view(model.G, model.H).to(gap.device)[pairs.group].T)
 
 
 @torch.no_grad()
 def _gaps(model: LearnedReward, pairs: Preferences, over: Over | None, discount: float) -> Float[Tensor, "H N"]:
     """Differences of scores in the units of training, by the networks of each pair's group."""
     data = pair_data(model, pairs, over=over, discount=discount, learn_moments=False)
-    out = torch.zeros(model.H, len(data))
+    out = torch.zeros(model.H, len(data), device=model.device)
     for g, rows in enumerate(data.rows):
         for part in rows.split(1024):
             x = data.steps(part.unsqueeze(0)).expand(model.K, -1, -1)
             mine = model.net(x)[g * model.H:(g + 1) * model.H, :, 0]
             pair = (mine.view(model.H, len(part), 2, -1) * data.weight_N2L[part]).sum(-1)
             out[:, part] = pair[..., 0] - pair[..., 1]
-    return out
+    return out.to(pairs.label.device)
 
 
 def calibration(model: LearnedReward, pairs: Preferences, *, over: Over | None = None, discount: float = 1.0,

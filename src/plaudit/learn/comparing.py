@@ -132,12 +132,12 @@ def pair_data(model: LearnedReward, pairs: Preferences, *, over: Over | None, di
     weight = torch.where(inside, torch.as_tensor(discount, dtype=torch.float32) ** step, 0.0)
     if over == "mean":
         weight = weight / weight.sum(-1, keepdim=True)
-    flat, first = _normalised(model, features, pairs, learn_moments)
+    flat, first = _normalised(model, features.to(model.device), pairs, learn_moments)
     level = torch.tensor([*level_scale, 1.0])
     scale = level[torch.where((pairs.level >= 0) & (pairs.level < len(level_scale)), pairs.level, len(level_scale))]
     at = (first.unsqueeze(-1) + step).clamp(max=len(flat) - 1)
     small = at.numel() * D <= HELD
-    device = store.device
+    device = model.device
     rows = tuple((pairs.group == g).nonzero()[:, 0].to(device) for g in range(model.G))
     return PairData(
         features_SD=flat, first_step=first.to(device), weight_N2L=weight.to(device),
@@ -154,7 +154,7 @@ def _normalised(model: LearnedReward, features: Tensor, pairs: Preferences,
     flat = features.reshape(1, B * T, D)
     if not model.normalise:
         return flat[0], first
-    mask = pairs.episodes.mask
+    mask = pairs.episodes.mask.to(features.device)
     if model.G == 1:
         if learn:
             model.moments.update(flat, mask=mask.reshape(1, -1))

@@ -82,7 +82,7 @@ def fit(preferences: Preferences, *, model: LearnedReward | None = None, fields:
         choices: dict[str, int] | None = None, hidden: Sequence[int] = (256, 256), members: int = 1,
         activation: Activation = "relu", seed: int = 0, config: FitConfig | None = None, one_sided: bool = False,
         name: str = "learned", out: str | Path | None = None, resume: bool = False,
-        progress: Progress | None = None) -> Fitted:
+        progress: Progress | None = None, device: str | torch.device | None = None) -> Fitted:
     """Fits a reward to preferences by the Bradley-Terry model.
 
     The score of a fragment is the sum (or the mean, `config.over`) of the rewards of its steps; fragments of one
@@ -104,6 +104,7 @@ def fit(preferences: Preferences, *, model: LearnedReward | None = None, fields:
         out: A folder for a checkpoint after each epoch.
         resume: Goes on from the checkpoint in `out`, or begins where there is none.
         progress: Told after each epoch.
+        device: Where a new model is and is fitted; None is where the episodes are.
 
     Raises:
         BadInput: when the preferences can teach nothing (see `check_trainable`), or the checkpoint is another fit's.
@@ -126,7 +127,7 @@ def fit(preferences: Preferences, *, model: LearnedReward | None = None, fields:
     if model is None:
         features = StepFeatures.of(preferences.episodes, fields=fields, choices=choices)
         model = LearnedReward(features, hidden=hidden, members=members, activation=activation, seed=Seeds(seed),
-                              name=name)
+                              name=name, device=device or preferences.episodes.device)
     run = _Fit(preferences, model, config, seed, None if out is None else Path(out))
     if resume:
         run.restore()

@@ -78,6 +78,11 @@ class LearnedReward(Reward):
         """The number of networks."""
         return self.G * self.H
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are; episodes may lie elsewhere."""
+        return self.net.flat.device
+
     def frozen(self) -> LearnedReward:
         """The same reward (sharing its networks), which says that it does not change any more."""
         out = self.named(self.name)
@@ -89,12 +94,13 @@ class LearnedReward(Reward):
 
     @torch.no_grad()
     def evaluate(self, episodes: Episodes) -> Score:
-        x = self.features(episodes)
+        x = self.features(episodes).to(self.device)
         B, T, _ = x.shape
         if self.G == 1:
             out = self.outputs(x.reshape(1, B * T, -1)).view(self.H, B, T)
         else:
-            out = self._by_group(x, episodes)
+            out = self._by_group(x, self.group_of(episodes).to(self.device))
+        out = out.to(episodes.device)
         return Score.of(out.mean(0), mask=episodes.mask, members=out if self.H > 1 else None,
                         reason="the reward model gave no finite number")
 
@@ -111,9 +117,8 @@ class LearnedReward(Reward):
         """The inputs of the groups as those of the networks."""
         return x if self.H == 1 else x.repeat_interleave(self.H, 0)
 
-    def _by_group(self, x: Float[Tensor, "B T D"], episodes: Episodes) -> Float[Tensor, "H B T"]:
+    def _by_group(self, x: Float[Tensor, "B T D"], group: Int[Tensor, "B"]) -> Float[Tensor, "H B T"]:
         B, T, D = x.shape
-        group = self.group_of(episodes)
         each = torch.arange(self.G, device=group.device)
         if B % self.G == 0 and torch.equal(group, each.repeat_interleave(B // self.G)):
             out = self.outputs(x.reshape(self.G, -1, D))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +82,53 @@ def test_the_better_one_comes_first_and_keeps_its_strength(tmp_path: Path) -> No
     assert [pairs.tokens.columns["completion"][i] for i in pairs.first] == ["b", "a"]
 
 
+def test_doubt_margins_and_weights_of_a_record_are_kept() -> None:
+    rows = [Preference(options=("a", "b"), context="a", label=0.2, weight=2.0),
+            Preference(options=("a", "b"), context="b", label=1.0, margin=1.5),
+            Preference(options=("a", "b"), context="ab", label=1.0, weight=0.0)]
+    given = given_pairs(small(), rows)
+    pairs = given.evidence
+    assert isinstance(pairs, Pairs) and pairs.weight is not None and given.left_out == {"weight 0": 1}
+    assert [pairs.tokens.columns["completion"][i] for i in pairs.first] == ["b", "a"]
+    assert pairs.label.tolist() == pytest.approx([0.8, 1.0]) and pairs.weight.tolist() == [2.0, 1.0]
+    assert pairs.strength.tolist() == pytest.approx([0.6, 1.5])
+    judged = Judged.of_pairs(pairs)
+    assert judged.weight is not None and judged.weight.tolist() == [2.0, 2.0, 1.0, 1.0]
+
+
+def moved(algo: str, rows: list[Preference]) -> torch.Tensor:
+    """The weights of a policy after a step on all rows."""
+    policy = small()
+    align(policy, None, ["a"], algo=algo, steps=1, pairs=given_pairs(policy, rows).evidence, progress=False,
+          config=AlignConfig(prompts=len(rows), samples=2, lr=0.01, beta=0.5))
+    return torch.cat([p.detach().flatten() for p in policy.module.parameters()])
+
+
+@pytest.mark.parametrize("algo", ["dpo", "kto"])
+def test_a_weight_of_two_is_a_row_said_twice(algo: str) -> None:
+    """The mean is over weights, so that all weights halved teach the same; a doubted pair teaches less."""
+    one, other = (Preference(options=o, context="a", label=1.0) for o in (("a", "b"), ("bb", "a")))
+    twice = moved(algo, [replace(one, weight=2.0), other])
+    if algo == "dpo":  # KTO's reference point is of a step's rows, whatever their weight
+        assert torch.allclose(twice, moved(algo, [one, one, other]), atol=1e-6)
+    assert torch.allclose(twice, moved(algo, [one, replace(other, weight=0.5)]), atol=1e-6)
+    assert not torch.allclose(twice, moved(algo, [one, other]), atol=1e-6)
+    if algo == "dpo":
+        assert not torch.allclose(moved(algo, [one]), moved(algo, [replace(one, label=0.6)]), atol=1e-6)
+
+
 def test_single_verdicts_are_read_and_their_faults_named(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{"prompt": "a", "completion": "b", "label": True},
                                   {"prompt": "a", "completion": "abababab", "label": 0}]
     given = read_given(small(), lines(tmp_path / "rows.jsonl", rows))
     assert isinstance(given.evidence, Judged) and given.evidence.desirable.tolist() == [True, False]
     assert given.cut == 1 and given.said().startswith("2 verdicts of 2 rows and 1 prompts")
+    weighed = read_given(small(), [{**rows[0], "weight": 2}, rows[1], {**rows[0], "weight": 0}])
+    assert isinstance(weighed.evidence, Judged) and weighed.evidence.weight is not None
+    assert weighed.evidence.weight.tolist() == [2.0, 1.0] and weighed.left_out == {"weight 0": 1}
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"prompt": "a", "completion": "b", "label": "perhaps"}, "line 3.*label = 'perhaps'"),
+        ({"prompt": "a", "completion": "b", "label": True, "weight": -1}, "line 3.*weight = -1"),
         ({"prompt": "a", "completion": "  ", "label": True}, "line 3.*completion = '  '"),
         ({"prompt": "a", "label": True}, "line 3.*no completion"), ({"prompt": "x", "completion": "b", "label": True},
                                                                     "line 3.*characters 'ab'")]

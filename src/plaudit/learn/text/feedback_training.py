@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from plaudit.core.devices import best_device
 from plaudit.core.errors import BadInput
 from plaudit.core.extras import require
 from plaudit.core.seeds import Seeds
@@ -112,7 +113,7 @@ def _fit(records: list[SpokenFeedback], reward: FollowUpReward, out: Path, adapt
     rows = [encoded(reward.turn, record, row) for row, record in enumerate(records)]
     train, held = _sides(rows, records, validation, options.seed)
     speaker = Speaker(reward.model, adapters, seed=Seeds(options.seed).child("lora").integer() % 2**31)
-    speaker.to("cuda" if torch.cuda.is_available() and not options.arguments.get("use_cpu") else "cpu")
+    speaker.to("cpu" if options.arguments.get("use_cpu") else best_device())
     pad_id = int(reward.model.tokenizer.pad_token_id)
     collator = lambda some: FeedbackBatch.of(some, pad_id)  # noqa: E731
     quality = lambda some: Heard(nats(speaker, some, collator, batch=max(8, options.batch)))  # noqa: E731

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plaudit.core.devices import best_device
 from plaudit.core.errors import BadInput
 from plaudit.core.tokens import plain_text
 from plaudit.feedback.records import Fragment, Preference
@@ -73,8 +73,8 @@ def _states(records: Sequence[Preference], model: Path | str, max_length: int | 
     format = ChatFormat.load(model, max_length=max_length)
     encoder = prepare(backbone, max_length=max_length, pad_id=int(format.tokenizer.pad_token_id))
     examples = tokenised(records, format)
-    device: Any = "cuda" if torch.cuda.is_available() else "cpu"
-    states = states_of(backbone.to(device), encoder, [ids for e in examples for ids in e.ids],
+    placed: Any = backbone.to(best_device())  # type: ignore[arg-type]
+    states = states_of(placed, encoder, [ids for e in examples for ids in e.ids],
                        [e.family for e in examples for _ in e.ids], progress=progress)
     return states.unflatten(0, (-1, 2))
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from plaudit.core.chat import ChatFormat
 from plaudit.core.checkpoint import read_tensors, write_json, write_tensors
+from plaudit.core.devices import best_device
 from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.seeds import Seeds
 from plaudit.feedback.records import Preference
@@ -352,8 +353,7 @@ class _Fit:
 
     def _placed(self, model: RewardModel) -> Encoder:
         """On its device, and how its batches are made."""
-        device = "cuda" if torch.cuda.is_available() and not self.how.loop.arguments.get("use_cpu") else "cpu"
-        model.to(device)
+        model.to("cpu" if self.how.loop.arguments.get("use_cpu") else best_device())
         base = model.backbone.get_base_model() if self.how.lora is not None else model.backbone
         return prepare(base, max_length=self.format.max_length, pad_id=int(self.format.tokenizer.pad_token_id),
                        packing=self.how.packing, dtype=torch.bfloat16 if self.how.loop.bf16 else None)

@@ -37,9 +37,21 @@ class Pairs:
     """How sure it is that the first is better."""
     strength: Float[Tensor, "N"]
     """By how much, 0 or more: grades 1 to 3, or a gap of rewards."""
+    weight: Float[Tensor, "N"] | None = None
+    """How much each counts beside the others, 0 or more; None is all the same."""
 
     def __len__(self) -> int:
         return len(self.first)
+
+    @property
+    def counts(self) -> Float[Tensor, "N"]:
+        """The weights, 1 where there are none."""
+        return torch.ones_like(self.label) if self.weight is None else self.weight
+
+    def to(self, device: str | torch.device) -> Pairs:
+        """The same on another device."""
+        return Pairs(tokens=self.tokens.to(device), **{name: value.to(device) for name, value in vars(self).items()
+                                                       if isinstance(value, Tensor)})
 
     def take(self, index: Int[Tensor, "M"]) -> Pairs:
         """Some of the pairs, with the rows that they name."""
@@ -47,7 +59,8 @@ class Pairs:
         rows = torch.cat([first, second])
         M = len(index)
         return Pairs(tokens=self.tokens[rows], first=torch.arange(M), second=torch.arange(M, 2 * M),
-                     label=self.label[index], strength=self.strength[index])
+                     label=self.label[index], strength=self.strength[index],
+                     weight=None if self.weight is None else self.weight[index])
 
 
 def dpo_loss(gap_N: Float[Tensor, "N"], *, label: Float[Tensor, "N"], strength: Float[Tensor, "N"],
@@ -112,7 +125,7 @@ def pairs_of_rewards(tokens: Tokens, reward_B: Float[Tensor, "B"], known: Bool[T
         without += not found
         first += [a for a, _ in found]
         second += [b for _, b in found]
-    a, b = torch.tensor(first, dtype=torch.int64), torch.tensor(second, dtype=torch.int64)
+    a, b = torch.tensor([first, second], dtype=torch.int64, device=reward_B.device).unbind()
     gap = reward_B[a] - reward_B[b]
     label = torch.sigmoid(gap) if labels == "soft" else torch.ones_like(gap)
     return Pairs(tokens=tokens, first=a, second=b, label=label, strength=gap.abs()), without
@@ -120,7 +133,7 @@ def pairs_of_rewards(tokens: Tokens, reward_B: Float[Tensor, "B"], known: Bool[T
 
 def pairs_of_texts(policy: Policy, prompts: Sequence[Any], firsts: Sequence[Sequence[int]],
                    seconds: Sequence[Sequence[int]], *, label: Sequence[float] | None = None,
-                   strength: Sequence[float] | None = None) -> Pairs:
+                   strength: Sequence[float] | None = None, weight: Sequence[float] | None = None) -> Pairs:
     """Given comparisons (token ids of both completions) as `Pairs`, for training offline.
 
     Args:
@@ -130,16 +143,18 @@ def pairs_of_texts(policy: Policy, prompts: Sequence[Any], firsts: Sequence[Sequ
         seconds: The second.
         label: How sure it is that the first is better; None is 1 everywhere.
         strength: By how much; None is 1 everywhere.
+        weight: How much each counts; None is all the same.
 
     Raises:
         BadInput: when the lists differ in length.
     """
     N = len(prompts)
-    given = {"firsts": firsts, "seconds": seconds, "label": label, "strength": strength}
+    given = {"firsts": firsts, "seconds": seconds, "label": label, "strength": strength, "weight": weight}
     for name, values in given.items():
         if values is not None and len(values) != N:
             raise BadInput(name, expected=f"one for each of {N} prompts", received=len(values))
     tokens = policy.tokens_of([*prompts, *prompts], [*firsts, *seconds])
-    return Pairs(tokens=tokens, first=torch.arange(N), second=torch.arange(N, 2 * N),
-                 label=torch.ones(N) if label is None else torch.tensor(list(label), dtype=torch.float32),
-                 strength=torch.ones(N) if strength is None else torch.tensor(list(strength), dtype=torch.float32))
+    label, strength = (torch.ones(N) if x is None else torch.tensor(list(x), dtype=torch.float32)
+                       for x in (label, strength))
+    return Pairs(tokens=tokens, first=torch.arange(N), second=torch.arange(N, 2 * N), label=label, strength=strength,
+                 weight=None if weight is None else torch.tensor(list(weight), dtype=torch.float32))

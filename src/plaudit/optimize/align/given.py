@@ -1,13 +1,15 @@
 """Evidence out of files: pairs and single verdicts as tokens of a policy, for DPO and KTO.
 
 Pairs come in every form that `read_pairs` reads, such as the file that `Mined.write` writes; single verdicts are rows
-of `prompt`, `completion` and `label`. What the policy's chat format makes of them is cut behind the end of the answer,
-as its own samples are. A file keeps words alone: a mined sample that had been cut off gets an end there.
+of `prompt`, `completion` and `label`, and a `weight` where they have one. What the policy's chat format makes of them
+is cut behind the end of the answer, as its own samples are. A file keeps words alone: a mined sample that had been cut
+off gets an end there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +89,9 @@ def read_given(policy: Policy, source: Any, *, format: Format = "auto", split: s
 def given_pairs(policy: Policy, records: Sequence[Preference], *, skip_faulty: bool = False) -> Given:
     """Preferences over texts as pairs, the better one first; ties and undecided rows give none.
 
-    The strength is what the record says; of a mined one, the gap of the rewards that it keeps.
+    A label between 0 and 1 stays as unsure as it is, and a weight counts as it does where a reward is learnt from the
+    same file (all pairs of a record share it). The strength is what the record says: its margin, where it has one; of
+    a mined one, the gap of the rewards that it keeps.
 
     Raises:
         BadInput: naming the row and its fault; or where nothing is left.
@@ -98,24 +102,26 @@ def given_pairs(policy: Policy, records: Sequence[Preference], *, skip_faulty: b
         raise_faults(faults, allow=_HARMLESS)
     faulty = {f.row for f in faults if f.row is not None and f.kind not in _HARMLESS}
     kept, left = _Rows(policy, skip_faulty), Counter[str]({"faulty": len(faulty)} if faulty else {})
-    strength: list[float] = []
+    sure, strength, weight = list[float](), list[float](), list[float]()
     for row, record in enumerate(records):
         if row in faulty:
             continue
         clear = [(i, j, label, m) for i, j, label, m in pairs_in(record) if label != 0.5]
-        if not clear:
-            left["tie or undecided"] += 1
+        if not clear or not record.weight:
+            left["weight 0" if clear else "tie or undecided"] += 1
             continue
         before = len(kept.said)
         for i, j, label, m in clear:
             better, worse = (i, j) if label > 0.5 else (j, i)
             if kept.add(f"row {row}", record.context, [record.options[better], record.options[worse]], record.tools):
+                sure.append(max(label, 1 - label))
                 strength.append(_gap(record, m))
+                weight.append(record.weight)
         left["too long, or the same once cut"] += len(kept.said) == before
     tokens = kept.tokens()
     at = torch.arange(len(tokens))
-    pairs = Pairs(tokens=tokens, first=at[0::2], second=at[1::2], label=torch.ones(len(strength)),
-                  strength=torch.tensor(strength))
+    pairs = Pairs(tokens=tokens, first=at[0::2], second=at[1::2], label=torch.tensor(sure),
+                  strength=torch.tensor(strength), weight=torch.tensor(weight))
     return Given(evidence=pairs, prompts=kept.prompts, rows=len(records), cut=kept.cut, left_out=+left)
 
 
@@ -123,25 +129,30 @@ def _gap(record: Preference, strength: float) -> float:
     rewards = record.provenance.get("rewards")
     if isinstance(rewards, list) and len(rewards) == 2 and all(isinstance(r, int | float) for r in rewards):
         return abs(float(rewards[0]) - float(rewards[1]))
-    return strength
+    return record.margin or strength
 
 
 def _verdicts(policy: Policy, rows: Iterable[tuple[str, Mapping[str, Any]]], skip_faulty: bool) -> Given:
-    """Rows of prompt, completion and label."""
+    """Rows of prompt, completion, label and perhaps a weight."""
     kept, left = _Rows(policy, skip_faulty), Counter[str]()
-    desirable: list[bool] = []
+    desirable, weight = list[bool](), list[float]()
     for place, row in rows:
         fault = next(_faults(row), None)
         if fault is not None:
             if not skip_faulty:
-                raise BadInput(place, expected="prompt, completion and a label that is true or false", received=fault,
+                raise BadInput(place, expected="prompt, completion, a label that is true or false, and a "
+                               "weight >= 0 if any", received=fault,
                                fix="mend the row, or leave out faulty ones (--skip-faulty)")
             left["faulty"] += 1
+        elif not row.get("weight", 1):
+            left["weight 0"] += 1
         elif kept.add(place, row["prompt"], [row["completion"]], ()):
             desirable.append(_YES[row["label"]])
+            weight.append(float(row.get("weight", 1)))
         else:
             left["too long"] += 1
-    judged = Judged(tokens=kept.tokens(), desirable=torch.tensor(desirable, dtype=torch.bool))
+    judged = Judged(tokens=kept.tokens(), desirable=torch.tensor(desirable, dtype=torch.bool),
+                    weight=torch.tensor(weight))
     rows_ = len(desirable) + left.total()
     return Given(evidence=judged, prompts=kept.prompts, rows=rows_, cut=kept.cut, left_out=+left)
 
@@ -156,6 +167,9 @@ def _faults(row: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} = {text!r:.60}"
     if isinstance(row["label"], list | dict) or row["label"] not in _YES:
         yield f"label = {row['label']!r:.60}"
+    weight: Any = row.get("weight", 1)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+        yield f"weight = {weight!r:.60}"
 
 
 class _Rows:

@@ -28,31 +28,46 @@ class Judged:
     """B completions, each desirable or undesirable by itself: no pairs.
 
     Raises:
-        BadInput: when the verdicts are not one for each row.
+        BadInput: when the verdicts, or the weights, are not one for each row.
     """
 
     tokens: Tokens
     desirable: Bool[Tensor, "B"]
+    weight: Float[Tensor, "B"] | None = None
+    """How much each counts beside the others, 0 or more; None is all the same."""
 
     def __post_init__(self) -> None:
-        if len(self.desirable) != self.tokens.B:
-            raise BadInput("desirable", expected=f"one for each of {self.tokens.B} rows", received=len(self.desirable))
+        for name, values in (("desirable", self.desirable), ("weight", self.weight)):
+            if values is not None and len(values) != self.tokens.B:
+                raise BadInput(name, expected=f"one for each of {self.tokens.B} rows", received=len(values))
 
     def __len__(self) -> int:
         return self.tokens.B
 
+    @property
+    def counts(self) -> Float[Tensor, "B"]:
+        """The weights, 1 where there are none."""
+        return torch.ones(len(self), device=self.desirable.device) if self.weight is None else self.weight
+
+    def to(self, device: str | torch.device) -> Judged:
+        """The same on another device."""
+        return Judged(tokens=self.tokens.to(device), desirable=self.desirable.to(device),
+                      weight=None if self.weight is None else self.weight.to(device))
+
     def take(self, index: Int[Tensor, "M"]) -> Judged:
         """Some of the rows."""
-        return Judged(tokens=self.tokens[index], desirable=self.desirable[index])
+        return Judged(tokens=self.tokens[index], desirable=self.desirable[index],
+                      weight=None if self.weight is None else self.weight[index])
 
     @staticmethod
     def of_pairs(pairs: Pairs) -> Judged:
         """Two rows of each pair, the likelier better one desirable; a pair with label 0.5 gives none."""
-        label = pairs.label.cpu()
+        label = pairs.label
         clear = torch.nonzero(label != 0.5).flatten()
         rows = torch.stack([pairs.first[clear], pairs.second[clear]], 1).flatten()
         better = label[clear] > 0.5
-        return Judged(tokens=pairs.tokens[rows], desirable=torch.stack([better, ~better], 1).flatten())
+        return Judged(tokens=pairs.tokens[rows], desirable=torch.stack([better, ~better], 1).flatten(),
+                      weight=None if pairs.weight is None else pairs.weight[clear].repeat_interleave(2))
 
 
 def kto_loss(log_ratio_B: Float[Tensor, "B"], desirable_B: Bool[Tensor, "B"], *, z0: float, beta: float,

@@ -225,9 +225,9 @@ class Dpo(Update):
 
     def __init__(self, policy: Policy, reference: Policy, config: AlignConfig, *, pairs: Pairs | None) -> None:
         super().__init__(policy, reference, config)
-        self.given = self.pairs = pairs
-        if pairs is not None:
-            self.theirs = self._reference_of(pairs.tokens)
+        self.given = self.pairs = None if pairs is None else pairs.to(policy.device)
+        if self.pairs is not None:
+            self.theirs = self._reference_of(self.pairs.tokens)
 
     def __call__(self, batch: Batch, seeds: Seeds) -> dict[str, float]:
         if self.pairs is None:
@@ -240,7 +240,7 @@ class Dpo(Update):
         if not len(chosen):
             return {"without_pair": float(without)}
         wins = list[Tensor]()
-        strength = pairs.strength[chosen]
+        strength, counts = pairs.strength[chosen], pairs.counts[chosen]
         if self.config.form == "scaled" and self.config.normalise:  # over the step, whatever the parts
             strength = strength / strength.mean().clamp(min=1e-8)
 
@@ -252,9 +252,9 @@ class Dpo(Update):
             implicit = batch.beta * (log_p - reference[rows])
             gap = implicit[:len(part)] - implicit[len(part):]
             wins.append((gap.detach() > 0).float())
-            return dpo_loss(gap, label=few.label, strength=strength[part], form=self.config.form)
+            return counts[part] * dpo_loss(gap, label=few.label, strength=strength[part], form=self.config.form)
 
-        said = self._descend(torch.arange(len(chosen)), loss_of, share=1.0 / len(chosen), lr=batch.lr)
+        said = self._descend(torch.arange(len(chosen)), loss_of, share=_share_of(counts), lr=batch.lr)
         return {**said, "accuracy": float(torch.cat(wins).mean()), "without_pair": float(without)}
 
 
@@ -266,9 +266,9 @@ class Kto(Update):
 
     def __init__(self, policy: Policy, reference: Policy, config: AlignConfig, *, judged: Judged | None) -> None:
         super().__init__(policy, reference, config)
-        self.given = self.judged = judged
-        if judged is not None:
-            self.theirs = self._reference_of(judged.tokens)
+        self.given = self.judged = None if judged is None else judged.to(policy.device)
+        if self.judged is not None:
+            self.theirs = self._reference_of(self.judged.tokens)
 
     def __call__(self, batch: Batch, seeds: Seeds) -> dict[str, float]:
         config, without = self.config, 0
@@ -282,16 +282,17 @@ class Kto(Update):
         if len(judged) < 2:
             return {"without_pair": float(without)}
         z0 = reference_point(self.policy, self.reference, judged.tokens, rows=config.rows)
-        desirable = judged.desirable.to(theirs.device)
+        desirable, counts = judged.desirable, judged.counts
         ratio = torch.zeros(len(judged), device=theirs.device)
 
         def loss_of(part: Tensor) -> Tensor:
             mine = self.policy.log_probs(judged.tokens[part]).sum(-1) - theirs[part]
             ratio[part] = mine.detach()
-            return kto_loss(mine, desirable[part], z0=z0, beta=batch.beta, desirable_weight=config.desirable_weight,
+            loss = kto_loss(mine, desirable[part], z0=z0, beta=batch.beta, desirable_weight=config.desirable_weight,
                             undesirable_weight=config.undesirable_weight)
+            return counts[part] * loss
 
-        said = self._descend(torch.arange(len(judged)), loss_of, share=1.0 / len(judged), lr=batch.lr)
+        said = self._descend(torch.arange(len(judged)), loss_of, share=_share_of(counts), lr=batch.lr)
         return {**said, "z0": z0, "accuracy": float((desirable == (ratio > z0)).float().mean()),
                 "without_pair": float(without)}
 
@@ -327,6 +328,11 @@ class Rft(Update):
                     out.setdefault(name, []).append(number)
         return {**{name: sum(numbers) / len(numbers) for name, numbers in out.items()}, **count,
                 "best": float(paid[best].mean())}
+
+
+def _share_of(counts: Float[Tensor, "N"]) -> float:
+    """What makes a mean of a weighted sum."""
+    return 1.0 / max(float(counts.sum()), 1e-8)
 
 
 def make_update(algo: Algo | str, policy: Policy, reference: Policy, config: AlignConfig, *, prompts: Sequence[Any],

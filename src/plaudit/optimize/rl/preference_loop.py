@@ -88,6 +88,8 @@ class StepMemory:
         fields = {k: v for k, v in episodes.tensors() if k not in ("group", "agent", "member")}
         if not self.data:
             self.data = {k: v.new_zeros((v.shape[0], self.slots, *v.shape[2:])) for k, v in fields.items()}
+        elif self.data["terminated"].device != episodes.device:  # out of a checkpoint
+            self.data = {k: v.to(episodes.device) for k, v in self.data.items()}
         T = episodes.T
         slots = (torch.arange(self.written, self.written + T) % self.slots)[-self.slots:]
         for name, value in fields.items():
@@ -120,7 +122,7 @@ class StepMemory:
 
     def _broken(self, done: Tensor, row: Tensor, age: Tensor, length: int) -> Bool[Tensor, "P M"]:
         at = self.slot(age.unsqueeze(-1) + torch.arange(length - 1))
-        return done[row.unsqueeze(-1), at].any(-1)
+        return done[row.unsqueeze(-1), at].any(-1).cpu()
 
     def state_dict(self) -> dict[str, Any]:
         """What is stored."""
