@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.episodes import Episodes
-from plaudit.core.errors import Unsupported
+from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.score import Score
 from plaudit.core.seeds import Seeds
 from plaudit.core.tree import Tree, from_leaves, leaves, tree_map
@@ -39,6 +39,9 @@ class Rollout:
 class Collector:
     """B = P * N environments, N for each member, that never stop: where an episode ends the next begins.
 
+    Raises:
+        BadInput: where the task plays on another device.
+
     Args:
         task: What to act in.
         seeds: One tree for each member; row n of a member starts from its child ("env", n).
@@ -56,6 +59,11 @@ class Collector:
         ids = torch.as_tensor(list(member_ids if member_ids is not None else range(self.P)), device=device)
         self.member = ids.repeat_interleave(rows)
         self.obs: Tree = self.batch.reset([s.child("env", n).integer() for s in seeds for n in range(rows)])
+        where = {leaf.device for _, leaf in leaves(self.obs)}
+        if where != {self.member.device}:
+            raise BadInput("task", expected=f"observations on {self.member.device}",
+                           received=f"{', '.join(map(str, where))} from {task.name}",
+                           fix="put what its reset and step give on the device that its make is told")
         self.steps = 0
         """Steps that each row has made."""
         self.on_rollout: list[Callable[[Rollout], None]] = []
