@@ -7,7 +7,7 @@ makes 500,000 steps with observations and rewards standardised, SAC 100,000; the
 named) are here one population; ten times the deterministic policy plays the episodes with the seeds 10000 to 10009. A
 run is compared by the mean of its last three evaluations. `ratio` is the mean over all seeds that both sides have, 0,
 1 and 2 among them, of ours by the peer's, its interval from a bootstrap over seeds; it passes where it is not below
-0.9.
+0.9. SAC begins with weights as the peer's are; `sac_..._orthogonal` is our own default, orthogonal ones.
 
 A run writes checkpoints under `runs/mujoco_learners` and goes on from there when it was killed; one that has ended is
 not made again unless its folder and its curves are deleted. Without `--run`, what is there is only compared: the runs
@@ -21,6 +21,7 @@ import json
 import os
 import platform
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ CONFIG: dict[str, Any] = {
                      normalise_obs=True, scale_reward=True, hidden=(64, 64), activation="tanh"),
     "sac": SACConfig(num_envs=1, collect=1, rounds=500, update_ratio=1.0, warmup=100, batch=256, discount=0.99,
                      tau=0.005, actor_lr=3e-4, critic_lr=3e-4, temperature_lr=3e-4, hidden=(256, 256),
-                     layer_norm=False),
+                     layer_norm=False, initialisation="uniform"),
 }
 
 
@@ -86,33 +87,42 @@ class Curve(Callback):
         self._since = time.process_time()
 
 
+def initialisation(algo: str) -> str:
+    """How the weights of our agents begin."""
+    return getattr(CONFIG[algo], "initialisation", "orthogonal")
+
+
 def run(algo: str, env: str, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
     """The curves of the seeds, in the form of the peer's."""
     suffix = "" if seeds == SEEDS else "-seeds-" + "-".join(map(str, seeds))
-    out, curve = RUNS / f"{algo}-{env}{suffix}", Curve(STEPS[algo])
+    out, curve = RUNS / f"{algo}-{env}-{initialisation(algo)}{suffix}", Curve(STEPS[algo])
     train(algo, env, population=seeds, steps=STEPS[algo], config=CONFIG[algo], callbacks=[curve], out=out, resume=True,
           checkpoint_every=10)
     cpu_s = round(curve.state_dict()["cpu_s"], 1)
-    return [{"algo": algo, "env": env, "seed": seed, "steps": curve.steps, "returns": [r[p] for r in curve.returns],
+    about = {"algo": algo, "env": env, "initialisation": initialisation(algo)}
+    return [{**about, "seed": seed, "steps": curve.steps, "returns": [r[p] for r in curve.returns],
              "cpu_s_of_all_seeds": cpu_s} for p, seed in enumerate(seeds)]
 
 
 def compare(curves: list[dict[str, Any]], peer: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each algorithm and task that both sides have finished on `SEEDS`, over all seeds they share."""
+    """One row for each algorithm, task and way to begin that both sides have finished, over all seeds they share."""
     rows = []
     for algo in STEPS:
-        for env in ENVS:
+        for env, begin in product(ENVS, ("uniform", "orthogonal")):
+            mine = [c for c in curves if c["initialisation"] == begin]
             sides = [{c["seed"]: float(np.mean(c["returns"][-LAST:])) for c in side
                       if (c["algo"], c["env"]) == (algo, env) and len(c["returns"]) == POINTS}
-                     for side in (curves, peer)]
+                     for side in (mine, peer)]
             shared = sorted(set(sides[0]) & set(sides[1]))
             if not set(SEEDS) <= set(shared):
                 continue
             pairs = np.array([[side[seed] for side in sides] for seed in shared])
             ratio = bootstrap(lambda x: x[:, 0].mean() / x[:, 1].mean(), pairs, seed=0)
+            other = "" if begin == initialisation(algo) else f"_{begin}"
             rows.append({
-                "name": f"{algo}_{env.partition('-')[0].lower()}", "ratio": round(ratio.mean, 3),
-                "ours": round(float(pairs[:, 0].mean()), 1), "peer": round(float(pairs[:, 1].mean()), 1),
+                "name": f"{algo}_{env.partition('-')[0].lower()}{other}",
+                "ratio": round(ratio.mean, 3), "ours": round(float(pairs[:, 0].mean()), 1),
+                "peer": round(float(pairs[:, 1].mean()), 1),
                 "unit": f"mean return of the last {LAST} of {POINTS} evaluations", "machine": machine(),
                 "interval": [round(ratio.low, 3), round(ratio.high, 3)], "passed": bool(ratio.mean >= FLOOR),
                 "seeds": len(shared), "steps": STEPS[algo]})
@@ -149,7 +159,8 @@ def main() -> None:
     torch.set_num_threads(1)
     for algo in STEPS if options.algo is None else (options.algo,):
         for env in ENVS if options.env is None else (options.env,):
-            done = {c["seed"] for c in read() if (c["algo"], c["env"]) == (algo, env)}
+            done = {c["seed"] for c in read()
+                    if (c["algo"], c["env"], c["initialisation"]) == (algo, env, initialisation(algo))}
             if options.run and (missing := tuple(s for s in options.seeds if s not in done)):
                 found = run(algo, env, missing)
                 write([*read(), *found])  # read again: another process may have finished meanwhile

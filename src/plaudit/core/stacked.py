@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from plaudit.core.errors import BadInput
 
 Activation = Literal["tanh", "relu", "silu"]
+Initialisation = Literal["orthogonal", "uniform"]
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": F.relu, "silu": F.silu}
 
 
@@ -33,6 +34,8 @@ class PopulationMLP:
         free_outputs: How many further outputs are parameters that do not depend on the input, such as a
             state-independent log standard deviation; they are appended to the output.
         free_value: Their initial value.
+        initialisation: `orthogonal` (gain sqrt(2), biases 0; Saxe et al. 2014), or `uniform` within one by the root of
+            the inputs, which is what torch does: weights some 2.4 times smaller, and no `output_gain`.
         stack: How many networks each member has, folded into P as [P * stack] (critics of an ensemble).
 
     Raises:
@@ -47,17 +50,21 @@ class PopulationMLP:
 
     def __init__(self, sizes: Sequence[int], *, generators: Sequence[torch.Generator], activation: Activation = "tanh",
                  layer_norm: bool = False, output_gain: float = 1.0, free_outputs: int = 0, free_value: float = 0.0,
-                 stack: int = 1, device: str | torch.device = "cpu") -> None:
+                 initialisation: Initialisation = "orthogonal", stack: int = 1,
+                 device: str | torch.device = "cpu") -> None:
         if len(sizes) < 2 or min(sizes) < 1:
             raise BadInput("sizes", expected="two or more positive widths", received=tuple(sizes))
         if activation not in _ACTIVATIONS:
             raise BadInput("activation", expected=f"one of {', '.join(_ACTIVATIONS)}", received=activation)
+        if initialisation not in get_args(Initialisation):
+            raise BadInput("initialisation", expected=f"one of {', '.join(get_args(Initialisation))}",
+                           received=initialisation)
         self.sizes, self.layer_norm, self.free_outputs = tuple(sizes), layer_norm, free_outputs
         self.activation, self._act = activation, _ACTIVATIONS[activation]
         self.layout = _layout(self.sizes, layer_norm, free_outputs)
         self._lengths = [math.prod(shape) for shape in self.layout.values()]
-        rows = [_initial(self.layout, len(sizes) - 2, output_gain, free_value, g)
-                for g in generators for _ in range(stack)]
+        gains = None if initialisation == "uniform" else [math.sqrt(2)] * (len(sizes) - 2) + [output_gain]
+        rows = [_initial(self.layout, gains, free_value, g) for g in generators for _ in range(stack)]
         self._views: dict[str, Tensor] | None = None
         self.flat: Float[Tensor, "P W"] = torch.stack(rows).to(device).requires_grad_()
 
@@ -121,15 +128,18 @@ def _layout(sizes: tuple[int, ...], layer_norm: bool, free_outputs: int) -> dict
     return layout
 
 
-def _initial(layout: Mapping[str, tuple[int, ...]], last: int, output_gain: float, free_value: float,
+def _initial(layout: Mapping[str, tuple[int, ...]], gains: Sequence[float] | None, free_value: float,
              generator: torch.Generator) -> Float[Tensor, "D"]:
+    """Orthogonal weights with the gain of each layer; without gains uniform weights and biases."""
     parts: list[Tensor] = []
     for name, shape in layout.items():
         kind, _, index = name.partition("_")
         part = torch.zeros(shape)
-        if kind == "weight":
-            gain = output_gain if int(index) == last else math.sqrt(2)
-            torch.nn.init.orthogonal_(part, gain, generator=generator)
+        if kind in ("weight", "bias") and gains is None:
+            bound = layout[f"weight_{index}"][0] ** -0.5
+            part.uniform_(-bound, bound, generator=generator)
+        elif kind == "weight" and gains is not None:
+            torch.nn.init.orthogonal_(part, gains[int(index)], generator=generator)
         elif kind == "scale":
             part.fill_(1.0)
         elif kind == "free":

@@ -16,7 +16,7 @@ from plaudit.core.tree import Tree
 from plaudit.optimize.rl.heads import Head
 from plaudit.optimize.rl.learner import Actor, Metrics
 from plaudit.optimize.rl.losses import shares
-from plaudit.optimize.rl.networks import Activation, Passes
+from plaudit.optimize.rl.networks import Activation, Initialisation, Passes
 from plaudit.optimize.rl.offpolicy import OffPolicy, OffPolicyConfig
 from plaudit.optimize.rl.optimiser import PerMember, PopulationAdam, per_member
 from plaudit.optimize.rl.relabel import Relabel
@@ -38,6 +38,8 @@ class ActorCriticConfig(OffPolicyConfig):
     """What lies between the layers."""
     layer_norm: bool = False
     """Whether the critics' hidden layers are normalised, which makes high update ratios stable (Ball et al. 2023)."""
+    initialisation: Initialisation = "orthogonal"
+    """How weights begin, see `PopulationMLP`: with `uniform` the first values and actions are smaller."""
     actor_lr: PerMember = 3e-4
     """Step size of the actor."""
     critic_lr: PerMember = 3e-4
@@ -69,10 +71,12 @@ class Critics:
 
     def __init__(self, *, encoder: ObsEncoder, actions: int, hidden: Sequence[int], count: int,
                  generators: Sequence[torch.Generator], activation: Activation, layer_norm: bool, lr: PerMember,
-                 tau: PerMember, device: str | torch.device = "cpu") -> None:
+                 tau: PerMember, initialisation: Initialisation = "orthogonal",
+                 device: str | torch.device = "cpu") -> None:
         self.P, self.H = len(generators), count
         self.net = population_net(encoder.pictures, (encoder.size + actions, *hidden, 1), layer_norm=layer_norm,
-                                  stack=count, generators=generators, activation=activation, device=device)
+                                  stack=count, generators=generators, activation=activation,
+                                  initialisation=initialisation, device=device)
         self.passes = Passes(self.net)
         self.target = self.net.flat.detach().clone()
         """The target critics' parameters."""
@@ -132,7 +136,8 @@ class ActorCritic(OffPolicy):
         super().__init__(config, task, seeds=seeds, device=device, relabel=relabel)
         require_bounded_box(algo, task, self.action_map)
         self.head = head(self.action_map.actions)
-        shared: dict[str, Any] = {"generators": self.init_generators, "activation": config.activation, "device": device}
+        shared: dict[str, Any] = {"generators": self.init_generators, "activation": config.activation, "device": device,
+                                  "initialisation": config.initialisation}
         net = population_net(self.encoder.pictures, (self.encoder.size, *config.hidden, self.head.outputs),
                              output_gain=0.01, **shared)
         self.critics = Critics(encoder=self.encoder, actions=self.head.actions, hidden=config.hidden,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plaudit.core.stacked import Activation, PopulationMLP
+from plaudit.core.stacked import Activation, Initialisation, PopulationMLP
 from plaudit.core.stacked_passes import Passes
 
-__all__ = ["Activation", "Passes", "PopulationMLP"]
+__all__ = ["Activation", "Initialisation", "Passes", "PopulationMLP"]
