@@ -154,7 +154,9 @@ def pairs_of_texts(policy: Policy, prompts: Sequence[Any], firsts: Sequence[Sequ
         if values is not None and len(values) != N:
             raise BadInput(name, expected=f"one for each of {N} prompts", received=len(values))
     tokens = policy.tokens_of([*prompts, *prompts], [*firsts, *seconds])
-    label, strength = (torch.ones(N) if x is None else torch.tensor(list(x), dtype=torch.float32)
-                       for x in (label, strength))
-    return Pairs(tokens=tokens, first=torch.arange(N), second=torch.arange(N, 2 * N), label=label, strength=strength,
-                 weight=None if weight is None else torch.tensor(list(weight), dtype=torch.float32))
+    return Pairs(tokens=tokens, first=torch.arange(N), second=torch.arange(N, 2 * N), label=_numbers(label, N),
+                 strength=_numbers(strength, N), weight=None if weight is None else _numbers(weight, N))
+
+
+def _numbers(values: Sequence[float] | None, N: int) -> Float[Tensor, "N"]:
+    return torch.ones(N) if values is None else torch.tensor(list(values), dtype=torch.float32)
