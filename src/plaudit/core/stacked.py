@@ -35,7 +35,7 @@ class PopulationMLP:
             state-independent log standard deviation; they are appended to the output.
         free_value: Their initial value.
         initialisation: `orthogonal` (gain sqrt(2), biases 0; Saxe et al. 2014), or `uniform` within one by the root of
-            the inputs, which is what torch does: weights some 2.4 times smaller, and no `output_gain`.
+            the inputs, which is what torch does: hidden weights some 2.4 times smaller, no `output_gain`.
         stack: How many networks each member has, folded into P as [P * stack] (critics of an ensemble).
 
     Raises:

@@ -39,9 +39,6 @@ class Rollout:
 class Collector:
     """B = P * N environments, N for each member, that never stop: where an episode ends the next begins.
 
-    Raises:
-        BadInput: where the task plays on another device.
-
     Args:
         task: What to act in.
         seeds: One tree for each member; row n of a member starts from its child ("env", n).
@@ -49,6 +46,9 @@ class Collector:
         scorer: The rewards of the run.
         member_ids: What `Episodes.member` says of each member's rows.
         device: Where the environments live.
+
+    Raises:
+        BadInput: where the task plays on another device.
     """
 
     def __init__(self, task: Task, *, seeds: Sequence[Seeds], rows: int, scorer: Scorer,

@@ -39,7 +39,8 @@ class ActorCriticConfig(OffPolicyConfig):
     layer_norm: bool = False
     """Whether the critics' hidden layers are normalised, which makes high update ratios stable (Ball et al. 2023)."""
     initialisation: Initialisation = "orthogonal"
-    """How weights begin, see `PopulationMLP`: with `uniform` the first values and actions are smaller."""
+    """How weights begin, see `PopulationMLP`: with `uniform` the first values are smaller; with `orthogonal` the first
+    actions lie close to the middle of their range."""
     actor_lr: PerMember = 3e-4
     """Step size of the actor."""
     critic_lr: PerMember = 3e-4
