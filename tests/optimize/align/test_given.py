@@ -123,7 +123,8 @@ def test_single_verdicts_are_read_and_their_faults_named(tmp_path: Path) -> None
     given = read_given(small(), lines(tmp_path / "rows.jsonl", rows))
     assert isinstance(given.evidence, Judged) and given.evidence.desirable.tolist() == [True, False]
     assert given.cut == 1 and given.said().startswith("2 verdicts of 2 rows and 1 prompts")
-    weighed = read_given(small(), [{**rows[0], "weight": 2}, rows[1], {**rows[0], "weight": 0}])
+    weighed = read_given(small(), [{**rows[0], "weight": 2}, {**rows[1], "weight": None},
+                                   {**rows[0], "weight": 0}])
     assert isinstance(weighed.evidence, Judged) and weighed.evidence.weight is not None
     assert weighed.evidence.weight.tolist() == [2.0, 1.0] and weighed.left_out == {"weight 0": 1}
     wrong: list[tuple[dict[str, Any], str]] = [

@@ -144,11 +144,11 @@ def _verdicts(policy: Policy, rows: Iterable[tuple[str, Mapping[str, Any]]], ski
                                "weight >= 0 if any", received=fault,
                                fix="mend the row, or leave out faulty ones (--skip-faulty)")
             left["faulty"] += 1
-        elif not row.get("weight", 1):
+        elif not _weight(row):
             left["weight 0"] += 1
         elif kept.add(place, row["prompt"], [row["completion"]], ()):
             desirable.append(_YES[row["label"]])
-            weight.append(float(row.get("weight", 1)))
+            weight.append(float(_weight(row)))
         else:
             left["too long"] += 1
     judged = Judged(tokens=kept.tokens(), desirable=torch.tensor(desirable, dtype=torch.bool),
@@ -167,9 +167,15 @@ def _faults(row: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} = {text!r:.60}"
     if isinstance(row["label"], list | dict) or row["label"] not in _YES:
         yield f"label = {row['label']!r:.60}"
-    weight: Any = row.get("weight", 1)
+    weight = _weight(row)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
         yield f"weight = {weight!r:.60}"
+
+
+def _weight(row: Mapping[str, Any]) -> Any:
+    """What the row says; 1 where it is silent, as where tables fill up a column with null."""
+    said = row.get("weight")
+    return 1 if said is None else said
 
 
 class _Rows:
