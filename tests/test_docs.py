@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -59,6 +61,63 @@ def test_pages_do_not_point_at_files_that_are_missing(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     linked = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", text)
     assert [t for t in linked if not (ROOT / page).parent.joinpath(t).exists()] == []
+
+
+IMPORT = re.compile(r"^ *from (plaudit[\w.]*) import (\([^)]*\)|[^#\n]*)", re.MULTILINE)
+GUIDES = [p for p in PAGES if not p.startswith("docs/api/")]
+ROOMS = ["plaudit", *sorted(f"plaudit.{p.parent.relative_to(ROOT / 'src' / 'plaudit').as_posix().replace('/', '.')}"
+                            for p in ROOT.glob("src/plaudit/*/**/__init__.py") if "_HOME" in p.read_text())]
+
+
+def reference() -> dict[str, set[str] | None]:
+    """The modules of the reference, with the members that they show: None for all that are public."""
+    shown: dict[str, set[str] | None] = {}
+    for page in ROOT.glob("docs/api/*.md"):
+        for block in re.split(r"^::: ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            module, members = block.split()[0], re.search(r"members: \[(.*?)\]", block, re.DOTALL)
+            shown[module] = None if members is None else {m.strip() for m in members[1].split(",")}
+            if "show_submodules: true" in block:
+                folder = ROOT / "src" / module.replace(".", "/")
+                shown |= {f"{module}.{p.stem}": None for p in folder.glob("[!_]*.py")}
+    return shown
+
+
+def imported(page: str) -> Iterator[tuple[str, str]]:
+    """The (module, name) pairs that the code of a page takes from plaudit."""
+    for block in BLOCK.finditer((ROOT / page).read_text(encoding="utf-8")):
+        for module, names in IMPORT.findall(block["code"]):
+            yield from ((module, name) for name in re.findall(r"\w+", names))
+
+
+def undocumented(module: str, names: Iterator[str] | list[str], shown: dict[str, set[str] | None]) -> list[str]:
+    """Which of a module's names stand nowhere in the reference."""
+    lost = []
+    for name in names:
+        thing = getattr(importlib.import_module(module), name)
+        if not (inspect.isclass(thing) or inspect.isroutine(thing)):
+            continue
+        members = shown.get(thing.__module__, set())
+        if members is not None and thing.__name__ not in members:
+            lost.append(f"{thing.__module__}.{thing.__name__}")
+    return lost
+
+
+@pytest.mark.parametrize("page", [p for p in GUIDES if any(imported(p))])
+def test_what_a_guide_imports_stands_in_the_reference(page: str) -> None:
+    shown = reference()
+    assert [x for module, name in imported(page) for x in undocumented(module, [name], shown)] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_a_package_offers_stands_in_the_reference(room: str) -> None:
+    offered = [n for n in importlib.import_module(room)._HOME if not n.startswith("_")]
+    assert offered
+    assert undocumented(room, offered, reference()) == []
+
+
+def test_a_name_that_the_reference_lacks_is_found() -> None:
+    assert undocumented("plaudit", ["Episodes"], {"plaudit.core.episodes": {"Other"}}) == [
+        "plaudit.core.episodes.Episodes"]
 
 
 def load_pages() -> ModuleType:

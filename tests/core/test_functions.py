@@ -107,6 +107,14 @@ def test_a_function_that_asks_for_no_field_is_told_the_right_name() -> None:
         reward(lambda obs, nxt_obs: obs)
 
 
+@pytest.mark.parametrize("fn", [lambda obs: obs.abs().sum(-1), lambda obs: torch.abs(obs).sum(-1)])
+def test_a_function_of_tensors_that_received_arrays_is_told_how_to_get_tensors(fn: Any) -> None:
+    unprobed = reward(fn, vectorised=True).score(batch())
+    assert all_unknown(unprobed)
+    assert all(reason.endswith('pass backend="torch" for tensors') for reason in unprobed.why)
+    assert reward(fn, vectorised=True, backend="torch").score(batch()).why == {}
+
+
 def test_the_function_cannot_change_the_episodes() -> None:
     def vandal(obs: np.ndarray) -> np.ndarray:
         obs[...] = 0

@@ -118,8 +118,7 @@ class FunctionReward(Reward):
         except Exception as error:  # the border: whatever it raises becomes an unknown with its reason
             left[0] -= 1
             if N == 1 or left[0] <= 0:
-                lost = torch.full((N,), torch.nan, device=_device_of(inputs))
-                return Answer(lost, {}, {describe_failure(self.name, error): torch.ones_like(lost, dtype=torch.bool)})
+                return _lost(N, _failure(self.name, error, mode.backend), device=_device_of(inputs))
         half = N // 2
         return Answer.join([self._tolerant(_cut(inputs, a, b), mode, b - a, left) for a, b in ((0, half), (half, N))])
 
@@ -147,8 +146,7 @@ class FunctionReward(Reward):
                 answer = read_answer(self.fn(**as_rows(row, backend)), (int(steps.sum()),), like=episodes.device,
                                      last=self.needs.time == "episode")
             except Exception as error:  # the border: only this episode is unknown
-                lost = torch.full((int(steps.sum()),), torch.nan, device=episodes.device)
-                answer = Answer(lost, {}, {describe_failure(self.name, error): torch.ones_like(lost, dtype=torch.bool)})
+                answer = _lost(int(steps.sum()), _failure(self.name, error, backend), device=episodes.device)
             value[b, steps] = answer.value.to(value.dtype)
             for name, term in answer.terms.items():
                 terms.setdefault(name, torch.zeros_like(value))[b, steps] = term.to(value.dtype)
@@ -245,7 +243,8 @@ def reward(fn: Callable[..., Any] | None = None, /, *, name: str = "", range: Ra
         across: `row`; or `batch` for a function of the tensors `[B, T, ...]`.
         state: `remembers` or `learns` for a function with a memory (it is then not probed).
         vectorised: Skips the probing: whether one call takes all transitions.
-        backend: Whether the function gets `torch` tensors or `numpy` arrays (`auto` finds out).
+        backend: Whether the function gets `torch` tensors or `numpy` arrays (`auto` finds out; NumPy where the
+            probing is skipped).
         time_limit_s: Wall-clock limit of a call; what is late is unknown.
 
     Raises:
@@ -312,6 +311,20 @@ def _arguments(fn: Callable[..., Any]) -> tuple[str, ...]:
                            fix=f"rename it to {near!r}, or give it a default")
         names.append(p.name)
     return tuple(names)
+
+
+def _lost(N: int, reason: str, *, device: torch.device) -> Answer:
+    """Unknown for all, with one reason."""
+    value = torch.full((N,), torch.nan, device=device)
+    return Answer(value, {}, {reason: torch.ones_like(value, dtype=torch.bool)})
+
+
+def _failure(name: str, error: Exception, backend: Backend) -> str:
+    """One line for a log; a function of tensors that received arrays is told how to get tensors."""
+    said = describe_failure(name, error)
+    if backend == "numpy" and isinstance(error, AttributeError | TypeError) and "numpy.ndarray" in said:
+        said += '; it received NumPy arrays: pass backend="torch" for tensors'
+    return said
 
 
 def _cut(inputs: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
