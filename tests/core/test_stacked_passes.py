@@ -54,6 +54,32 @@ def test_outputs_and_gradients_are_those_of_automatic_differentiation(sizes, for
         assert float(flat.abs().max()) > 1e-2, "a gradient of zeros would prove nothing"
 
 
+@pytest.mark.parametrize("sizes", [(3, 64, 64, 1), (17, 33, 6), (5, 7, 2), (4, 64, 1)])
+@pytest.mark.parametrize("rows", [1, 2, 50, 64])
+def test_a_member_computes_the_same_bits_alone_and_among_others(sizes, rows):
+    """Where the memory of a member begins must not matter: linear algebra rounds by it."""
+    net, columns = PopulationMLP(sizes, generators=generators(5), activation="relu"), min(K, sizes[0])
+    x = torch.rand(5, rows, sizes[0], generator=Seeds(2).torch())
+    grad = torch.rand(5, rows, sizes[-1], generator=Seeds(3).torch())
+    for k in (1, columns):
+        among = differentiated(net, x, grad, k)
+        for members in ([0], [3], [1, 4], [2, 3, 4]):
+            alone = differentiated(net.select(members), x[members], grad[members], k)
+            assert all(torch.equal(a[members], b) for a, b in zip(among, alone, strict=True))
+
+
+def differentiated(net, x, grad, columns):
+    """Outputs with and without the graph's network, and the gradients of the parameters and of the last inputs."""
+    passes = Passes(net)
+    with torch.no_grad():
+        plain = net(x)
+    out = passes(x, inputs=columns).clone()
+    of_x = passes.input_gradient(grad).clone()
+    passes(x, inputs=columns)
+    passes.backward(grad)
+    return plain, out, of_x, net.flat.grad
+
+
 def test_other_parameters_may_take_the_place_of_the_networks_own():
     """Also those of a part of the stack, and an output that another call writes over stays right until then."""
     net = doubled(PopulationMLP((5, 8, 1), generators=generators(), activation="relu", stack=2))

@@ -90,8 +90,8 @@ class PopulationMLP:
     def __call__(self, x: Float[Tensor, "P N D"], flat: Float[Tensor, "P W"] | None = None) -> Float[Tensor, "P N O"]:
         """The outputs of all members; `flat` replaces their parameters (target networks)."""
         part = self.standing() if flat is None and not torch.is_grad_enabled() else self.named(flat)
-        x = self.inputs(x, part)
-        depth = len(self.sizes) - 1
+        rows, depth = x.shape[1], len(self.sizes) - 1
+        x = in_sixteens(self.inputs(x, part))
         for i in range(depth):
             weight, bias = part[f"weight_{i}"], part[f"bias_{i}"]
             if self.sizes[i + 1] == 1:  # a product with one column is several times faster as a sum, both ways
@@ -102,6 +102,7 @@ class PopulationMLP:
                 if self.layer_norm:
                     x = torch.addcmul(part[f"shift_{i}"], F.layer_norm(x, x.shape[-1:]), part[f"scale_{i}"])
                 x = self._act(x)
+        x = first_rows(x, rows)
         if self.free_outputs:
             x = torch.cat([x, part["free"].expand(-1, x.shape[1], -1)], -1)
         return x
@@ -115,6 +116,25 @@ class PopulationMLP:
         if self._views is None:
             self._views = self.named(self.flat.detach())
         return self._views
+
+
+def in_sixteens(x: Float[Tensor, "P N D"]) -> Float[Tensor, "P M D"]:
+    """Rows of zeros behind it, up to a multiple of 16.
+
+    Then what each member reads and says begins at a multiple of 64 bytes. Libraries of linear algebra round a product
+    differently where it does not, and a member has to learn the same bits alone, in a population and in a part of one.
+
+    Example:
+        >>> in_sixteens(torch.ones(2, 3, 4)).shape
+        torch.Size([2, 16, 4])
+    """
+    missing = -x.shape[1] % 16
+    return F.pad(x, (0, 0, 0, missing)) if missing else x
+
+
+def first_rows(x: Float[Tensor, "P M D"], rows: int) -> Float[Tensor, "P N D"]:
+    """Without the rows that `in_sixteens` put behind it."""
+    return x if x.shape[1] == rows else x[:, :rows].contiguous()
 
 
 def _layout(sizes: tuple[int, ...], layer_norm: bool, free_outputs: int) -> dict[str, tuple[int, ...]]:

@@ -4,6 +4,9 @@ A step of learning calls the same networks on batches of one shape, thousands of
 is therefore written into the same memory each time (asking the system for fresh pages costs more than the
 activations), gradients go to their place in `flat.grad`, and only those are computed that were asked for: of the
 parameters, or of some inputs. The tests compare with automatic differentiation.
+
+What a product is made of, and where it goes, is aligned alike for each member, and a product with one column is a sum:
+then a member learns the same bits alone, in a population and in a part of one (see `in_sixteens`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plaudit.core.errors import BadInput
-from plaudit.core.stacked import PopulationMLP
+from plaudit.core.stacked import PopulationMLP, first_rows, in_sixteens
 
 _EPS = 1e-5
 """What `torch.nn.functional.layer_norm` adds to a variance."""
@@ -62,7 +65,7 @@ class Passes:
         self._rooms: dict[tuple[str, tuple[int, ...]], Tensor] = {}
         self._layers: list[_Layer] = []
         self._graph: tuple[Tensor, Tensor, Tensor] | None = None
-        self._inputs = 0
+        self._inputs = self._rows = 0
 
     def __call__(self, x: Float[Tensor, "P N D"], flat: Float[Tensor, "P W"] | None = None, *,
                  inputs: int = 0) -> Float[Tensor, "P N O"]:
@@ -78,10 +81,11 @@ class Passes:
             return self._by_graph(x, flat)
         with torch.no_grad():
             part = self.net.standing() if flat is None else self.net.named(flat.detach())
-            last = len(self.net.sizes) - 2
+            last, self._rows = len(self.net.sizes) - 2, x.shape[1]
+            x = in_sixteens(x)
             for i in range(last + 1):
                 x = self._layer(i, x, part, hidden=i < last)
-        return x
+        return first_rows(x, self._rows)
 
     @torch.no_grad()
     def backward(self, grad: Float[Tensor, "P N O"]) -> None:
@@ -97,8 +101,8 @@ class Passes:
         if not self._layers:
             raise BadInput("backward", expected="a call whose outputs are differentiated", received="none",
                            fix="call the network first, outside torch.no_grad()")
-        flat.grad = self._room("gradient", flat.shape)
-        self._down(grad, self.net.named(flat.grad))
+        flat.grad = self._aligned_room("gradient", flat.shape)
+        self._down(in_sixteens(grad), self.net.named(flat.grad))
 
     @torch.no_grad()
     def input_gradient(self, grad: Float[Tensor, "P N O"]) -> Float[Tensor, "P N K"]:
@@ -113,7 +117,12 @@ class Passes:
         if self._graph is not None:
             return torch.autograd.grad(self._graph[0], self._graph[1], grad, retain_graph=True)[0]
         first = self._layers[0].weight[:, -self._inputs:]
-        return torch.bmm(self._down(grad, None), first.transpose(1, 2))
+        d = self._down(in_sixteens(grad), None)
+        if self._inputs == 1:
+            of_inputs = torch.mul(d, first, out=self._room("product", d.shape)).sum(-1, keepdim=True)
+        else:
+            of_inputs = torch.bmm(d, first.transpose(1, 2))
+        return first_rows(of_inputs, self._rows)
 
     def _layer(self, i: int, x: Tensor, part: dict[str, Tensor], *, hidden: bool) -> Tensor:
         weight, bias = part[f"weight_{i}"], part[f"bias_{i}"]
@@ -141,13 +150,24 @@ class Passes:
             if i < last:
                 d = self._before_activation(i, d, layer, into)
             if into is not None:
-                torch.bmm(layer.x.transpose(1, 2), d, out=into[f"weight_{i}"])
+                self._of_weights(layer.x, d, out=into[f"weight_{i}"])
                 torch.sum(d, 1, keepdim=True, out=into[f"bias_{i}"])
             if i:
                 below = self._room(f"down {i % 2}", layer.x.shape)
                 product = torch.mul if d.shape[-1] == 1 else torch.bmm
                 d = product(d, layer.weight.transpose(1, 2), out=below)
         return d
+
+    def _of_weights(self, x: Tensor, d: Tensor, *, out: Tensor) -> None:
+        """The gradient of a layer's weights, from what it read and from the gradient of what it said."""
+        if d.shape[-1] == 1:
+            torch.sum(torch.mul(x, d, out=self._room("product", x.shape)), 1, out=out.squeeze(-1))
+        else:
+            aligned = out.data_ptr() % 64 == 0 and out.stride(0) % 16 == 0
+            room = out if aligned else self._aligned_room("weights", (len(out), out[0].numel())).view(out.shape)
+            torch.bmm(x.transpose(1, 2), d, out=room)
+            if not aligned:
+                out.copy_(room)
 
     def _before_activation(self, i: int, d: Tensor, layer: _Layer, into: dict[str, Tensor] | None) -> Tensor:
         """The gradient of what a layer says before norm and activation, from that behind them."""
@@ -173,6 +193,11 @@ class Passes:
         out = self.net(x, flat)
         self._graph = (out, columns, self.net.flat)
         return out.detach()
+
+    def _aligned_room(self, what: str, shape: Sequence[int]) -> Tensor:
+        """A room [P, W] in which the part of each member begins at a multiple of 64 bytes."""
+        P, W = shape
+        return self._room(what, (P, W + -W % 16))[:, :W]
 
     def _room(self, what: str, shape: Sequence[int]) -> Tensor:
         """Memory that is written over at the next call."""

@@ -139,7 +139,7 @@ class SquashedGaussian(Gaussian):
         mean, log_std = self._split(out)
         u = mean + log_std.exp() * noise
         gaussian = -(0.5 * noise * noise + log_std + _HALF_LOG_TAU).sum(-1)
-        return torch.tanh(u), gaussian - (2 * (math.log(2) - u - F.softplus(-2 * u))).sum(-1)
+        return torch.tanh(u), gaussian - (2 * (math.log(2) - u + F.logsigmoid(2 * u))).sum(-1)
 
     def sample_gradient(self, out: Float[Tensor, "... O"], noise: Float[Tensor, "... K"], *,
                         raw: Float[Tensor, "... K"], grad_raw: Float[Tensor, "... K"],
