@@ -1,12 +1,13 @@
-"""A hundred kills: training, a zoo run and the record are struck at random moments, and go on: `results/kills.json`.
+"""A hundred kills: training, audits, a zoo run and the record are struck at random, and go on: `results/kills.json`.
 
-    python benchmarks/kills.py [--kills 100] [--only ppo,sac] [--out FILE]
+    python benchmarks/kills.py [--kills 110] [--only ppo,sac] [--out FILE]
 
 Each job is first run to its end in peace. Then it is run again in processes of their own, and each of these is killed
 (SIGKILL) after a time that was drawn before it began, until one of them reaches the end; what it leaves behind must be
 the same bytes. Jobs are tiny and write a checkpoint at every update, so that many kills strike while a file is
-written. Learners must leave the same checkpoint, policy and log; a zoo run and the record the same results, without
-the seconds that they took. Each kind of job is written to the results when it is through; `--only` makes some anew.
+written. Learners must leave the same checkpoint, policy and log; an audit the same report and witnesses, a zoo run and
+the record the same results, all without the seconds that they took. Each kind of job is written to the results when it
+is through; `--only` makes some anew.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from plaudit.core.checkpoint import write_text
 from plaudit.optimize import DQNConfig, PPOConfig, SACConfig, TD3Config, read_log, train
 
 RESULTS = Path(__file__).parent / "results" / "kills.json"
-SHARES = {"ppo": 24, "sac": 24, "dqn": 20, "td3": 12, "zoo": 10, "record": 10}
-"""How a hundred kills are divided."""
+SHARES = {"ppo": 24, "sac": 24, "dqn": 20, "td3": 12, "zoo": 10, "record": 10, "audit": 10}
+"""How the kills are divided."""
 TINY: dict[str, Any] = {"num_envs": 4, "hidden": (16,), "collect": 4, "rounds": 2, "warmup": 64, "batch": 32,
                         "update_ratio": 0.25}
 LEARNERS: dict[str, tuple[str, int, Any]] = {
@@ -46,6 +47,7 @@ LEARNERS: dict[str, tuple[str, int, Any]] = {
 }
 AUDITED = ("flaw:boat_race", "flaw:dirt", "healthy:twin/boat_race", "healthy:twin/dirt")
 EFFORT = 0.02
+AUDIT, AUDIT_EFFORT = "flaw:paid_waiting/MountainCar-v0", 0.2
 
 
 @dataclass
@@ -85,11 +87,21 @@ def record(folder: Path) -> None:
     run_record(jobs_of(efforts=(EFFORT,), names=AUDITED), parts=folder, keep=True)
 
 
+def audited(folder: Path) -> None:
+    """An audit from its first search to its report."""
+    from plaudit import audit
+    from plaudit.auditing.flaws.spelling import spelt_out
+
+    target, env, intent = spelt_out(AUDIT)
+    report = audit(target, env=env, intent=intent, effort=AUDIT_EFFORT, keep=folder / "kept", resume=True)
+    report.save(folder / "report")
+
+
 def work(name: str) -> Callable[[Path], None]:
     """What one process does in a folder."""
     if name in LEARNERS:
         return lambda folder: learn(name, folder)
-    return {"zoo": zoo, "record": record}[name]
+    return {"zoo": zoo, "record": record, "audit": audited}[name]
 
 
 def left_behind(name: str, folder: Path) -> dict[str, str]:
@@ -97,6 +109,9 @@ def left_behind(name: str, folder: Path) -> dict[str, str]:
     if name in LEARNERS:
         files = ("checkpoint.safetensors", "policy.safetensors", "log.jsonl")
         found: dict[str, bytes] = {file: (folder / file).read_bytes() for file in files}
+    elif name == "audit":
+        found = {file.name: _bytes(_without_seconds(json.loads(file.read_text().replace(str(folder), "FOLDER"))))
+                 for file in sorted((folder / "report").glob("*.json"))}
     elif name == "zoo":
         result = json.loads((folder / "starc.json").read_text())
         found = {"starc.json": _bytes({k: v for k, v in result.items() if k not in ("seconds", "date")})}
@@ -114,7 +129,13 @@ def share_done(name: str, folder: Path) -> float:
     if name in LEARNERS:
         rows = read_log(folder) if (folder / "log.jsonl").exists() else []
         return len(rows) / LEARNERS[name][1]
-    return min(1.0, len(list(folder.rglob("*.json"))) / {"zoo": 15, "record": len(AUDITED)}[name])  # units kept
+    return min(1.0, len(list(folder.rglob("*.json"))) / {"zoo": 15, "record": len(AUDITED), "audit": 6}[name])  # kept
+
+
+def _without_seconds(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_seconds(v) for k, v in value.items() if k != "seconds"}
+    return [_without_seconds(v) for v in value] if isinstance(value, list) else value
 
 
 def _bytes(value: Mapping[str, Any]) -> bytes:
@@ -183,7 +204,7 @@ def torment(name: str, kills: int, rng: random.Random, root: Path) -> Tally:
 def main() -> int:
     """Kills, compares, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--kills", type=int, default=110)
     parser.add_argument("--only", help="kinds of jobs, with commas")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)

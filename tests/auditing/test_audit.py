@@ -16,6 +16,7 @@ from plaudit.auditing.check import checks, register, unregister
 from plaudit.auditing.checks import BUILT_IN
 from plaudit.auditing.finding import Finding, Skipped
 from plaudit.core.errors import BadInput, PlauditError
+from plaudit.optimize import maximise as maximise_module
 
 
 @dataclass(frozen=True)
@@ -212,3 +213,60 @@ def test_the_front_door_has_the_audit(here, plug):
     report = plaudit.audit(lambda next_obs: next_obs[..., 0], env="CartPole-v1", intent=lambda obs: obs[..., 0],
                            steps=1000, only=["quiet"])
     assert isinstance(report, plaudit.AuditReport) and report.intent == "reward" and "quiet" in str(report)
+
+
+# --- going on ----------------------------------------------------------------------------------------
+
+SEARCHED: dict[str, Any] = {"intent": "info:is_success", "steps": 4000, "seed": 3, "only": ["exploit"]}
+
+
+def saved(name: str, target: str = "boat.py:progress", **options: Any) -> tuple[Any, str]:
+    """The report of an audit as it lies in its folder, and its notes."""
+    notes: list[str] = []
+    report = look(target, **{**SEARCHED, **options},
+                  listen=lambda e: notes.append(e.text) if e.kind == "note" else None)
+    report.save(name)
+    return without_seconds(json.loads(Path(name, "report.json").read_text())), "; ".join(notes)
+
+
+def stop_after(name: str, **options: Any) -> None:
+    """An audit that is interrupted once a search is through."""
+    def listen(event: Event) -> None:
+        if event.kind == "checked" and event.check == name:
+            raise KeyboardInterrupt
+
+    assert look(**{**SEARCHED, **options}, listen=listen, keep="kept").interrupted
+
+
+@pytest.mark.parametrize("last", ["search reward", "search intent"])
+def test_an_audit_that_was_stopped_goes_on_to_the_same_report(here, monkeypatch, last):
+    monkeypatch.setattr("plaudit.auditing.report.page.page", lambda report: "<html>")
+    whole, _ = saved("whole")
+    stop_after(last)
+    searched = []
+    real = maximise_module.hunt_cem
+    monkeypatch.setattr(maximise_module, "hunt_cem", lambda *args: (searched.append(1), real(*args))[1])
+    resumed, notes = saved("resumed", keep="kept", resume=True)
+    assert resumed == whole
+    assert "going on" in notes and len(searched) == (1 if last == "search reward" else 0)
+    assert not Path("kept").exists(), "what was kept is removed at the end"
+
+
+def test_what_another_audit_left_is_not_gone_on_with(here, monkeypatch):
+    """Other arguments, another text of the file, or no --resume: the searches begin anew."""
+    monkeypatch.setattr("plaudit.auditing.report.page.page", lambda report: "<html>")
+    stop_after("search reward")
+    assert "nothing to go on with" in saved("seed", keep="kept", resume=True, seed=4)[1]
+    assert "nothing to go on with" in saved("reward", "boat.py:beyond", keep="kept", resume=True)[1]
+    file = Path("boat.py")
+    text = file.read_text()
+    file.write_text(text + "\n# changed\n")
+    assert "nothing to go on with" in saved("changed", keep="kept", resume=True)[1]
+    file.write_text(text)
+    assert list(Path("kept").glob("*/*.json")), "the audits of others have removed only what was theirs"
+    assert saved("anew", keep="kept")[1] == "" and not Path("kept").exists()
+
+
+def test_resume_without_a_folder_is_refused(here):
+    with pytest.raises(BadInput, match="keep="):
+        look(resume=True)

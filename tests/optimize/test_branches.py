@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from plaudit.core.cluster import Cluster
 from plaudit.core.errors import Unsupported
 from plaudit.core.functions import reward
+from plaudit.core.jobs import Kept
 from plaudit.optimize import maximise as maximise_module
 from plaudit.optimize.behaviours import Budget
 from plaudit.optimize.hunting import branches, learnt
@@ -49,14 +51,15 @@ def deadly(next_obs):
     return next_obs[..., 0]
 
 
-def same(a, b):
+def same(a, b, *, measured=True):
     assert [(x.name, x.origin, x.effort, x.seeds) for x in a.behaviours] == \
         [(x.name, x.origin, x.effort, x.seeds) for x in b.behaviours]
     for x, y in zip(a.behaviours, b.behaviours, strict=True):
         assert torch.equal(x.episodes.action, y.episodes.action)
         assert torch.equal(x.returns(a.reward), y.returns(a.reward)) or x.returns(a.reward).isnan().any()
     assert (a.steps, a.plan, a.budget) == (b.steps, b.plan, b.budget)
-    assert {**a.config, "seconds": 0} == {**b.config, "seconds": 0}
+    left_out = {"seconds": 0} if measured else {"seconds": 0, "measured": {}}
+    assert {**a.config, **left_out} == {**b.config, **left_out}
 
 
 def in_branches(monkeypatch, *args, **kwargs):
@@ -142,3 +145,41 @@ def _deadly_on_workers(flag, real):
         real(search, ray)
 
     return hunt
+
+
+@pytest.mark.parametrize("budget", [BUDGET, Budget.of(seconds=1.0)])
+def test_kept_search_gives_the_same_bits_and_searches_once(tmp_path, monkeypatch, budget):
+    task, kept = CartPole(horizon=20), Kept(folder=tmp_path)
+    first = maximise(right, task, budget, seed=3, kept=kept)
+    same(first, maximise(right, task, first.budget, seed=3), measured=False)
+
+    def never(*args, **kwargs):
+        raise AssertionError("what is kept must not be searched again")
+
+    monkeypatch.setattr(maximise_module, "hunt_ppo", never)
+    monkeypatch.setattr(maximise_module, "hunt_cem", never)
+    same(first, maximise(right, task, budget, seed=3, kept=Kept(folder=tmp_path)))
+    with pytest.raises(AssertionError, match="searched again"):
+        maximise(right, task, budget, seed=4, kept=Kept(folder=tmp_path))
+
+
+def test_search_that_lost_a_part_goes_on_with_the_other(tmp_path):
+    """Whichever of the two parts is missing, the rest comes out the same."""
+    task = CartPole(horizon=20)
+    one = maximise(right, task, BUDGET, seed=3)
+    maximise(right, task, BUDGET, seed=3, kept=Kept(folder=tmp_path / "all"))
+    files = sorted((tmp_path / "all").glob("*.json"))
+    assert len(files) == 2
+    for n, file in enumerate(files):
+        left = tmp_path / str(n)
+        left.mkdir()
+        shutil.copy(file, left)
+        same(one, maximise(right, task, BUDGET, seed=3, kept=Kept(folder=left)))
+
+
+def test_search_goes_on_where_nothing_can_be_kept(tmp_path, caplog):
+    task = CartPole(horizon=20)
+    (tmp_path / "file").write_text("")
+    same(maximise(right, task, BUDGET, seed=3), maximise(right, task, BUDGET, seed=3,
+                                                         kept=Kept(folder=tmp_path / "file" / "below", needed=False)))
+    assert "is not kept" in caplog.text

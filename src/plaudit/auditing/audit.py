@@ -17,6 +17,7 @@ from plaudit.auditing.context import AuditContext
 from plaudit.auditing.effort import affordable, budget_of, effort_kind, effort_of
 from plaudit.auditing.finding import Finding, rank
 from plaudit.auditing.given import load_given
+from plaudit.auditing.going_on import opened
 from plaudit.auditing.intent import Intent, check_intent, find_intent, parse_intent
 from plaudit.auditing.record.quoting import on_by_default, shipped
 from plaudit.auditing.repair import propose
@@ -30,6 +31,7 @@ from plaudit.core.devices import check_device
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.functions import EnvReward, FunctionReward
+from plaudit.core.jobs import Kept
 from plaudit.core.reward import Reward
 from plaudit.core.saving import is_saved_reward, load_reward
 from plaudit.core.targets import load_target
@@ -53,7 +55,8 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
           policy: str | Path | None = None, effort: float = 1.0, seconds: float | None = None,
           steps: int | None = None, seed: int = 0, discount: float = 0.99, trust: bool = False,
           time_limit_s: float | None = 10.0, only: Sequence[str] | None = None, repair: bool = True,
-          listen: Listener | None = None, ray: str | bool | None = None, device: str = "cpu") -> AuditReport:
+          listen: Listener | None = None, ray: str | bool | None = None, device: str = "cpu",
+          keep: str | Path | None = None, resume: bool = False) -> AuditReport:
     """Audits a reward by optimising it.
 
     Args:
@@ -80,6 +83,9 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
         ray: Sends the searches to workers, with the same numbers: True for the cores of this machine, or as for
             `plaudit.core.jobs.run_jobs`. What cannot travel is searched here.
         device: Where learners live, such as cpu or cuda; all else is played on the CPU.
+        keep: A folder for the parts of the searches that are finished, for a `resume`; removed at the end.
+        resume: Goes on with what an audit that was stopped, with the same arguments and files, left in `keep`: the
+            report that comes out is the one that it would have written.
 
     Returns:
         An `AuditReport`: prints as text, shows as a page in a notebook, `save(folder)` writes all files.
@@ -113,6 +119,7 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
     tell(Event(kind="recognised", text=_recognised(subject, context.intent),
                checks=[*_searches(wanted), *(c.name for c in wanted)]))
     run = _Run(context, subject, tell, config, began, repair=repair)
+    context.kept = opened(keep, context, asked=[effort, seconds, steps, env_kwargs], resume=resume, tell=tell)
     _look(context, tell)
     if seconds is None and steps is None:
         _cut(context, tell)
@@ -125,6 +132,8 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
             context.ray = stack.enter_context(Cluster(ray))
             context.ray.start()
         interrupted = run.all_of(wanted)
+    if context.kept is not None and not interrupted:
+        context.kept.forget()
     tell(Event(kind="judging"))
     return run.report(interrupted=interrupted)
 
@@ -163,7 +172,8 @@ def _cut(context: AuditContext, tell: Listener) -> None:
     planned = context.budget.steps
     assert planned is not None
     if effort_kind(context.task, context.reward.needs).startswith("dear"):
-        steps = affordable(planned, context.memo["seconds a step"])
+        kept = context.kept or Kept()  # an audit that goes on is cut as it was, however fast this machine is now
+        steps = int(kept.get_or("steps", lambda: affordable(planned, context.memo["seconds a step"])))
         if steps < planned:
             context.budget = Budget.of(steps)
             tell(Event(kind="note", text=f"a step of this environment takes {1e3 * context.memo['seconds a step']:.3g} "

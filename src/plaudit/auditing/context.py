@@ -14,6 +14,7 @@ from torch import Tensor
 from plaudit.auditing.intent import Intent
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import PlauditError, Unsupported
+from plaudit.core.jobs import Kept
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.behaviours import Behaviour, Budget, Found
@@ -64,6 +65,8 @@ class AuditContext:
     """Numbers that one check leaves for a later one or for the report's figures."""
     ray: Cluster | None = None
     """Workers for the searches; None searches in this process."""
+    kept: Kept | None = None
+    """Where the parts of a search that are finished are kept."""
     device: str = "cpu"
     """Where learners live."""
 
@@ -108,19 +111,20 @@ class AuditContext:
 
         `plan_for` is the reward that exact planning pursues on tabular tasks, where it is another one.
         """
-        def search(ray: Cluster | None) -> Found:
+        def search(ray: Cluster | None, kept: Kept | None) -> Found:
             return maximise(reward, self.task, self._part(share), seed=self.seed, discount=self.discount,
                             episodes=self.episodes_each, tabular=self._process(plan_for or reward), ray=ray,
-                            device=self.device,
+                            device=self.device, kept=kept,
                             on_progress=lambda done, text: self.progress(done, f"searching the {share}: {text}"))
 
         try:
-            found = search(self.ray)
-        except Unsupported as error:
-            if self.ray is None:
+            found = search(self.ray, self.kept)
+        except Unsupported as error:  # what cannot be written down is searched here, in one go: the same numbers
+            if self.ray is None and self.kept is None:
                 raise
-            self.progress(0.0, f"searching the {share} in this process: {error}")  # the same numbers, only later
-            found = search(None)
+            if self.ray is not None:
+                self.progress(0.0, f"searching the {share} in this process: {error}")
+            found = search(None, None)
         if self.budget.steps is None and found.budget.steps is not None:
             self.budget = Budget.of(round(found.budget.steps / SHARES[share]))
         self.spent[share] = self.spent.get(share, 0) + found.steps

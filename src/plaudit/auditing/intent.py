@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -82,6 +82,21 @@ class Accumulated(Node):
         self.how = how
         self.needs = inner.needs | Needs(time="prefix")
         self.range = (-1.0, 1.0) if how == "any" else self.range
+
+    def spec(self) -> dict[str, Any]:
+        """What `from_spec` needs beside the inner reward."""
+        return {"how": self.how}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any], parts: Sequence[Reward]) -> Accumulated:
+        """The reward that `spec` describes.
+
+        Raises:
+            BadInput: for another way to reduce.
+        """
+        if spec["how"] not in REDUCES:
+            raise BadInput("spec.how", expected=f"one of {', '.join(REDUCES)}", received=spec["how"])
+        return cls(parts[0], spec["how"])
 
     def combine(self, scores: list[Score], episodes: Episodes) -> Score:  # type: ignore[override]
         return self._pay(scores[0], before=None)[0]

@@ -14,7 +14,7 @@ import tyro
 
 from plaudit.auditing.checks import BUILT_IN
 from plaudit.auditing.record.quoting import on_by_default
-from plaudit.auditing.report.folders import check_folder, next_folder
+from plaudit.auditing.report.folders import ROOT, check_folder, next_folder
 from plaudit.cli.audit_text import audit_text, is_text, output_format, text_words
 from plaudit.cli.gate import Gate
 from plaudit.cli.given import json_object
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from plaudit.auditing.report.model import AuditReport
 
 BAD_INPUT, INTERRUPTED = 2, 130
+SEARCHES = ROOT / ".searches"
+"""Where audits keep what their searches have finished."""
 COLLECTION = ("flaw:", "healthy:")
 """How targets begin that name a member of the flaw collection or of the healthy set."""
 
@@ -73,6 +75,9 @@ class AuditArgs:
     """The discount of whoever will optimise the reward."""
     out: Annotated[Path | None, _takes("DIR", default="")] = None
     """Where the report goes; a new numbered folder under audits/ by default."""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on with an audit that was killed or interrupted, by the same command: what its searches had finished lies in
+    audits/.searches until they end."""
     fail_on: Annotated[Literal["low", "medium", "high", "never"], _takes("low|medium|high|never")] = "high"
     """The severity from which the exit code is 1; accepted findings do not count."""
     baseline: Annotated[Path | None, _takes("FILE", default="")] = None
@@ -135,7 +140,7 @@ def audit(args: AuditArgs) -> int:
         args.target, env=args.env, env_kwargs=kwargs, intent=args.intent, reference=args.reference,
         episodes=args.episodes, policy=args.policy, effort=args.effort, seconds=args.budget, steps=args.steps,
         seed=args.seed, discount=args.discount, trust=args.trust, only=args.only, time_limit_s=args.time_limit,
-        listen=listen, ray=workers, device=args.device),
+        listen=listen, ray=workers, device=args.device, keep=SEARCHES, resume=args.resume),
         out=args.out, gate=gate, patience_s=args.patience)
 
 
@@ -228,10 +233,14 @@ def run_and_report(run: Any, *, out: Path | None, gate: Gate, patience_s: float)
     if watchdog.fired:
         return BAD_INPUT
     if report.interrupted or interrupts.noted:
-        print("interrupted; the report holds what was found so far" if report.interrupted else "interrupted",
-              file=sys.stderr)
+        so_far = f"; the report holds what was found so far{_goes_on()}" if report.interrupted else ""
+        print(f"interrupted{so_far}", file=sys.stderr)
         return INTERRUPTED
     return int(gate.fails(report))
+
+
+def _goes_on() -> str:
+    return "; the same command with --resume goes on" if any(SEARCHES.glob("*/*.json")) else ""
 
 
 def _write(report: AuditReport, out: Path | None) -> Path:

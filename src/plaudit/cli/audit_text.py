@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from plaudit.cli.audit import AuditArgs
 
 OUTPUT = ("auto", "text", "github")
-FOREIGN = ("env", "reference", "episodes", "policy", "steps", "ray")
+FOREIGN = ("env", "reference", "episodes", "policy", "steps", "ray", "resume")
 """Options that a reward of texts has no use for."""
 SHOWN = 2000
 """Characters of a completion that a replay prints."""
@@ -56,7 +56,7 @@ def audit_text(args: AuditArgs, run_and_report: Callable[..., int]) -> int:
     """Runs the audit of texts and writes the report; returns the exit code."""
     from plaudit.auditing.report.folders import check_folder, next_folder
 
-    given = [n for n in FOREIGN if getattr(args, n) is not None]
+    given = [n for n in FOREIGN if getattr(args, n) not in (None, False)]
     if given:
         raise BadInput(f"--{given[0]}", expected="none for a reward of texts", received=getattr(args, given[0]),
                        fix="--effort says how hard to look, --data and --suite at what")

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from plaudit.core.checkpoint import write_text
-from plaudit.core.errors import BadInput, Unsupported
+from plaudit.core.errors import BadInput, PlauditError, Unsupported
 from plaudit.core.naming import source_of
 from plaudit.core.targets import load_target
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 Progress = Callable[[float, str], None]
 """Called with the share done in [0, 1] and a few words."""
 _RETRIES = 3
+log = logging.getLogger(__name__)
 
 
 # --- what finished is kept ----------------------------------------------------------------------------------
@@ -41,6 +43,7 @@ class Kept:
     Attributes:
         folder: where the files are; None keeps nothing.
         seconds: what the values that were found had cost when they were made.
+        needed: whether it is an error when a value cannot be written; otherwise a warning.
 
     Example:
         >>> import tempfile
@@ -51,6 +54,7 @@ class Kept:
 
     folder: Path | None = None
     seconds: float = field(default=0.0)
+    needed: bool = True
 
     def get_or(self, key: Any, work: Callable[[], Any]) -> Any:
         """The value kept under a JSON key; where there is none, that of `work`, which is kept."""
@@ -81,11 +85,17 @@ class Kept:
 
         Raises:
             BadInput: when the value is not JSON.
+            PlauditError: when the file system refuses, and the values are needed.
         """
         same = through_json("result", value)
         path = self._path(key)
         if path is not None:
-            write_text(path, json.dumps({"key": key, "seconds": seconds, "value": same}))
+            try:
+                write_text(path, json.dumps({"key": key, "seconds": seconds, "value": same}))
+            except PlauditError as error:
+                if self.needed:
+                    raise
+                log.warning("what is finished is not kept: %s", error)
         return same
 
     def forget(self) -> None:

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from plaudit.core.devices import check_device
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, PlauditError
-from plaudit.core.jobs import one_thread
+from plaudit.core.jobs import Kept, one_thread
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.behaviours import Behaviour, Budget, Found, Origin, distinct, features
@@ -51,7 +52,7 @@ _ROWS = {True: 512, False: 16}
 def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0, discount: float = 0.99,
              episodes: int = 8, tabular: TabularMDP | None = None, optimisers: Sequence[str] | None = None,
              on_progress: Progress | None = None, horizon: int | None = None,
-             ray: Cluster | str | bool | None = None, device: str = "cpu") -> Found:
+             ray: Cluster | str | bool | None = None, device: str = "cpu", kept: Kept | None = None) -> Found:
     """Searches for behaviours that a reward pays well, by all means that the budget and the reward allow.
 
     Random and simple scripted behaviour, PPO, the cross-entropy method, quality-diversity and (where the decision
@@ -77,6 +78,7 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
         ray: sends PPO and the evolving optimisers to workers, with the same numbers; as for
             `plaudit.core.jobs.run_jobs`.
         device: where PPO's networks and environments live; all else is searched and evaluated on the CPU.
+        kept: what PPO and evolution brought is kept there, and found again by a search with the same arguments.
 
     Returns:
         Found: at most 60 behaviours, best-paid first, among them random behaviour, standing still and the stages of
@@ -85,8 +87,8 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
 
     Raises:
         BadInput: when an argument is out of range, or the budget is too small for a single evaluation.
-        Unsupported: when the action space is neither choices nor a box; with `ray`, when the task or the reward
-            cannot be written down, or the reward changes while it is asked.
+        Unsupported: when the action space is neither choices nor a box; with `ray` or `kept`, when the task or the
+            reward cannot be written down, or the reward changes while it is asked.
 
     Example:
         >>> from plaudit.core.functions import reward
@@ -107,7 +109,7 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
     say = on_progress or (lambda done, text: None)
     say(0.0, "timing the task")
     kind = kind_of(task, planned="planned" in names)
-    budget, measured = in_steps(budget, task, reward, names=names, horizon=cut, seed=seed, kind=kind)
+    budget, measured = _measured(kept, budget, task, reward, names=names, horizon=cut, seed=seed, kind=kind)
     assert budget.steps is not None and budget.rl_cost is not None
     arena = Arena(task, reward, steps=budget.steps, horizon=cut, seeds=Seeds(seed).child("maximise"),
                   batch_cost=budget.batch_cost, device=device)
@@ -116,12 +118,7 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
     search = Search(arena, plan, names, left_out, discount=discount, tabular=tabular, say=say)
     try:
         with one_thread():  # a sum over two threads may differ in its last bit
-            if ray is None or ray is False:
-                search.hunt()
-            else:
-                from plaudit.optimize.hunting.branches import hunt_on_ray
-
-                hunt_on_ray(search, ray)
+            search.go(ray, kept)
             behaviours, each = search.evaluate(episodes)
     finally:
         arena.close()
@@ -158,7 +155,18 @@ class Search:
         self.candidates: list[Candidate] = []
         self.seen: list[Episodes] = []
         self.spent: dict[str, int] = {}
-        self._saved = 0
+        self.saved = 0
+
+    def go(self, ray: Cluster | str | bool | None, kept: Kept | None) -> None:
+        """Hunts in this process or on workers; what is finished is kept, where something keeps it."""
+        from plaudit.optimize.hunting import branches
+
+        if ray is not None and ray is not False:
+            branches.hunt_on_ray(self, ray, kept)
+        elif kept is not None:
+            branches.hunt_kept(self, kept)
+        else:
+            self.hunt()
 
     def hunt(self) -> None:
         """Sends the hunters out, one after the other; plain steps that one does not need flow on to the next."""
@@ -183,17 +191,17 @@ class Search:
             self.left_out[name] = str(error)
             log.info("%s left out: %s", name, error)
         self.spent[name] = self.arena.spent - before
-        self._saved = max(0, self.plan.get(name, 0) + self._saved - purse.worked)
+        self.saved = max(0, self.plan.get(name, 0) + self.saved - purse.worked)
 
     def purse(self, name: str) -> Purse:
         """What a hunter may spend now."""
-        extra = self._saved if name in ("cem", "qd") else 0
+        extra = self.saved if name in ("cem", "qd") else 0
         return Purse(self.arena, min(self.plan.get(name, 0) + extra, self.arena.left - self._reserve(name)))
 
     def book(self, name: str, steps: int) -> None:
         """Counts the steps of a hunter that is out elsewhere."""
         self.arena.charge(steps)
-        self._saved = max(0, self.plan.get(name, 0) + self._saved - steps)
+        self.saved = max(0, self.plan.get(name, 0) + self.saved - steps)
 
     def _reserve(self, name: str) -> int:
         """What later hunters and the evaluation have been promised."""
@@ -294,6 +302,19 @@ def _best_of_each(origins: Sequence[Origin]) -> list[int]:
     for i, origin in enumerate(origins):
         first.setdefault(origin, i)
     return list(first.values())
+
+
+def _measured(kept: Kept | None, budget: Budget, *args: Any, **options: Any) -> tuple[Budget, dict[str, Any]]:
+    """The budget in steps with what was measured for it; seconds are measured once, also where a search goes on."""
+    if kept is None or budget.seconds is None:
+        return in_steps(budget, *args, **options)
+
+    def measure() -> Any:
+        steps, measured = in_steps(budget, *args, **options)
+        return [asdict(steps), measured]
+
+    steps, measured = kept.get_or(["budget", asdict(budget), options], measure)
+    return Budget(**steps), measured
 
 
 def _affordable_horizon(steps: int, each: int, horizon: int) -> int:

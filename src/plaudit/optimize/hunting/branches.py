@@ -1,8 +1,9 @@
-"""Hunters on workers: learning and evolution search side by side, with the same numbers as one after the other.
+"""Hunters on workers, and hunters whose finds are kept: the same numbers as one after the other in one go.
 
 After random behaviour and the scripts, two branches know nothing of each other: PPO, and cross-entropy with
 quality-diversity behind it. A worker plays the cheap beginning again, which gives it the same lens and the same
-seeds, and then sends out its branch alone. What PPO will spend is known before it runs; evolution books it.
+seeds, and then sends out its branch alone. What PPO will spend is known before it runs; evolution books it. A search
+that is kept writes down what each branch brought, and reads it where an earlier one had come so far.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from plaudit.core.cluster import Cluster
 from plaudit.core.errors import Unsupported
-from plaudit.core.jobs import run_jobs
+from plaudit.core.jobs import Kept, run_jobs
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.evolve.families import Family, FamilyPolicy, Lens, Network, Rhythm, Segments, Table
 from plaudit.optimize.hunting.arena import Arena, Candidate
@@ -29,20 +30,13 @@ if TYPE_CHECKING:
 EVOLVED = ("cem", "qd")
 
 
-def hunt_on_ray(search: Search, ray: Cluster | str | bool) -> None:
+def hunt_on_ray(search: Search, ray: Cluster | str | bool, kept: Kept | None = None) -> None:
     """Sends the hunters of a fresh search out: the first ones here, then both branches on workers.
 
     Raises:
         Unsupported: when the task or the reward cannot be written down, or the reward changes while it is asked.
     """
-    arena = search.arena
-    if arena.reward.needs.state != "none":
-        raise Unsupported(f"{arena.reward.name} {arena.reward.needs.state} what it is asked, so hunters cannot work "
-                          "apart; search in one process")
-    order = {"task": arena.task.spec(), "reward": pack_reward(arena.reward), "steps": arena.steps,
-             "horizon": arena.horizon, "batch_cost": arena.batch_cost, "root": arena.seeds.root,
-             "path": list(arena.seeds.path), "plan": search.plan, "names": list(search.names),
-             "discount": search.discount, "device": arena.device}
+    arena, order = search.arena, _order(search)
     for name in ("random", "scripted", "planned"):
         search.send_out(name)
     learns = "ppo" in search.names
@@ -52,7 +46,7 @@ def hunt_on_ray(search: Search, ray: Cluster | str | bool) -> None:
 
     def run(jobs: list[dict[str, Any]]) -> list[Any]:
         names = [f"{job['hunters'][0]} for {arena.reward.name}" for job in jobs]
-        found = run_jobs(hunt_branch, jobs, ray=ray, names=names, progress=lambda done, text: search.say(
+        found = run_jobs(hunt_branch, jobs, ray=ray, names=names, folder=kept, progress=lambda done, text: search.say(
             0.05 + 0.85 * done, f"searched by {text}"))
         return [unpack_state(parcel) for parcel in found]
 
@@ -61,6 +55,45 @@ def hunt_on_ray(search: Search, ray: Cluster | str | bool) -> None:
         found["cem"], = run([{**jobs[-1], "ppo_spends": found["ppo"]["spent"]["ppo"]}])
     for branch in found.values():
         _merge(search, branch)
+
+
+def hunt_kept(search: Search, kept: Kept) -> None:
+    """Sends the hunters out one after the other; what each branch brought is kept, or found again.
+
+    Raises:
+        Unsupported: as for `hunt_on_ray`, before anything is searched.
+    """
+    order, arena = _order(search), search.arena
+    for names in (("random",), ("scripted",), ("planned",), ("ppo",), EVOLVED):
+        key, chosen = [order, list(names)], any(name in search.names for name in names)
+        is_branch = chosen and names in (("ppo",), EVOLVED)
+        parcel = kept.get(key) if is_branch else None
+        if parcel is not None:
+            branch = unpack_state(parcel[0])
+            _merge(search, branch)
+            search.saved = branch["saved"]
+            continue
+        before, spent, work, left_out = len(search.candidates), arena.spent, arena.work, dict(search.left_out)
+        for name in names:
+            search.send_out(name)
+        if is_branch:
+            kept.put(key, pack_state({
+                "candidates": _packed(search.candidates[before:]), "lens": _pack_lens(arena.lens),
+                "left_out": {n: why for n, why in search.left_out.items() if n not in left_out},
+                "spent": {n: search.spent[n] for n in names if n in search.spent}, "saved": search.saved,
+                "steps": arena.spent - spent, "work": arena.work - work}))
+
+
+def _order(search: Search) -> dict[str, Any]:
+    """All that a branch depends on, as JSON."""
+    arena = search.arena
+    if arena.reward.needs.state != "none":
+        raise Unsupported(f"{arena.reward.name} {arena.reward.needs.state} what it is asked, so hunters cannot work "
+                          "apart; search in one process")
+    return {"task": arena.task.spec(), "reward": pack_reward(arena.reward), "steps": arena.steps,
+            "horizon": arena.horizon, "batch_cost": arena.batch_cost, "root": arena.seeds.root,
+            "path": list(arena.seeds.path), "plan": search.plan, "names": list(search.names),
+            "discount": search.discount, "device": arena.device}
 
 
 def hunt_branch(*, task: Mapping[str, Any], reward: Mapping[str, Any], steps: int, horizon: int, batch_cost: int,
