@@ -23,7 +23,9 @@ from torch import Tensor
 import plaudit
 from plaudit import EnvReward
 from plaudit.core import devices
+from plaudit.core.episodes import Episodes
 from plaudit.core.functions import reward
+from plaudit.core.seeds import Seeds
 from plaudit.feedback.fragments import sample_pairs
 from plaudit.feedback.oracles import Oracle
 from plaudit.feedback.records import Preference
@@ -185,6 +187,22 @@ def preferences_over_episodes(device: str, folder: Path) -> None:
         assert there.device.type == torch.device(device).type
         near(there.score(store.to(device)).value, here.score(store).value, device)
         near(there.score(store).value, here.score(store).value, "cpu")
+
+
+@case
+def a_fit_that_goes_on(device: str, folder: Path) -> None:
+    x = torch.randn(64, 2, generator=Seeds(0).torch())
+    store = Episodes.of_transitions(obs=x, action=torch.zeros(64), next_obs=x)
+    said = Oracle(reward(lambda obs: obs[..., 0], vectorised=True))(sample_pairs(store, 100, length=1))
+
+    def fitted(where: str, epochs: int, out: Path, *, resume: bool = False) -> LearnedReward:
+        return fit(said, members=2, hidden=(8,), config=FitConfig(epochs=epochs), out=out, resume=resume,
+                   device=where).reward
+
+    fitted(device, 2, folder / "there")
+    there = fitted(device, 4, folder / "there", resume=True)
+    assert there.device.type == torch.device(device).type
+    near(there.net.flat.detach(), fitted("cpu", 4, folder / "here").net.flat.detach(), device)
 
 
 def records(*, rated: bool) -> list[Preference]:

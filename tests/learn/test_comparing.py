@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -32,9 +33,38 @@ def test_what_can_teach_nothing_is_refused_before_any_work(pairs: Preferences, n
 
 
 def test_what_is_stored_as_chosen_and_rejected_may_say_so() -> None:
-    check_trainable(said([1.0] * 8), over=None, one_sided=True)
-    check_trainable(said([1.0] * 7), over=None)
-    check_trainable(said([1.0, 0.0, None]), over=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_trainable(said([1.0] * 8), over=None, one_sided=True)
+        check_trainable(said([1.0] * 7), over=None, one_sided=True)
+        check_trainable(said([1.0, 0.0, None]), over=None)
+
+
+@pytest.mark.parametrize("pairs, names", [
+    (said([1.0]), "all 1 strict answers prefer the first"), (said([0.2] * 3), "1 time in 4"),
+    (said([1.0] * 7), "1 time in 64"),
+    (said([1.0] * 7 + [0.5] * 33, tie=[False] * 7 + [True] * 33), "all 7 strict answers prefer the first")])
+def test_a_few_answers_that_agree_may_be_chance_and_say_so(pairs: Preferences, names: str) -> None:
+    with pytest.warns(UserWarning, match=names):
+        check_trainable(pairs, over=None)
+
+
+def test_what_has_no_weight_is_no_evidence() -> None:
+    only_ties = said([1.0, 0.0] + [0.5] * 3, tie=[False, False, True, True, True], weight=[0.0, 0.0, 1.0, 1.0, 1.0])
+    with pytest.raises(BadInput, match="3 pairs, all called equal, and 2 of weight 0"):
+        check_trainable(only_ties, over=None)
+    with pytest.raises(BadInput, match="all prefer the first"):
+        check_trainable(said([1.0] * 8 + [0.0], weight=[1.0] * 8 + [0.0]), over=None)
+
+
+def test_ties_that_are_dropped_leave_nothing_of_them() -> None:
+    tie = [False, True, False, True]
+    pairs = said([1.0, 0.5, 0.0, 1.0], tie=tie)
+    model = LearnedReward(StepFeatures.of(STORE, fields=("obs",)), hidden=())
+    assert pair_data(model, pairs, over=None, ties="drop").label.tolist() == [1.0, 0.0]
+    assert len(pair_data(model, pairs, over=None)) == 4
+    with pytest.raises(BadInput, match="none that is no tie"):
+        pair_data(model, pairs[[1, 3]], over=None, ties="drop")
 
 
 def test_weights_of_steps_are_those_of_a_sum_a_mean_and_a_discount() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,99 @@ def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     resumed = fit(pairs, **options, out=tmp_path, resume=True)
     assert torch.equal(whole.reward.net.flat, resumed.reward.net.flat)
     assert torch.equal(whole.reward(STORE), resumed.reward(STORE)) and whole.loss == resumed.loss
+    assert whole.calibration == resumed.calibration
     with pytest.raises(BadInput, match="out"):
         fit(pairs[:150], **options, out=tmp_path, resume=True)
+
+
+def test_a_fit_does_not_go_on_with_other_evidence(tmp_path: Path) -> None:
+    pairs = noisy(100)
+    options: dict[str, Any] = {"config": replace(FAST, epochs=2), "out": tmp_path, **LINEAR}
+    fit(pairs, **options)
+    moved = replace(STORE, obs=STORE.obs + 1.0)  # type: ignore[operator]
+    swapped = pairs.label.clone()
+    a, b = int((swapped == 1).nonzero()[0]), int((swapped == 0).nonzero()[0])
+    swapped[[a, b]] = swapped[[b, a]]
+    for other in (pairs.labelled(swapped), replace(pairs, row=pairs.row.roll(1, 0)), replace(pairs, episodes=moved)):
+        assert other.counts() == pairs.counts()
+        with pytest.raises(BadInput, match="same preferences"):
+            fit(other, **options, resume=True)
+    fit(replace(pairs, episodes=replace(STORE)), **options, resume=True)
+
+
+def of_groups(sizes: list[int], label: torch.Tensor | None = None, seed: int = 0) -> Preferences:
+    """Answers about single steps, for groups of some sizes."""
+    group = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    pairs = replace(sample_pairs(STORE, len(group), length=1, seed=seed), group=group)
+    return Oracle(TRUTH)(pairs) if label is None else pairs.labelled(label)
+
+
+def of_model(groups: int, hidden: tuple[int, ...] = ()) -> LearnedReward:
+    return LearnedReward(StepFeatures(("obs",), (3,)), hidden=hidden, groups=range(groups), normalise=False)
+
+
+def test_a_group_too_small_to_hold_a_pair_out_trains_to_the_end(tmp_path: Path) -> None:
+    said, config = of_groups([200, 4]), FitConfig(lr=0.05, epochs=30, held_out=0.1, patience=2)
+    fit(said, model=of_model(2), config=replace(config, epochs=10), out=tmp_path)
+    fitted = fit(said, model=of_model(2), config=config, out=tmp_path, resume=True)
+    assert fitted.best_epoch[1] == len(fitted.loss) == 30
+    assert all(math.isnan(small) and big > 0 for big, small in fitted.held_out_loss)
+    assert fitted.loss[-1][1] < 0.6 * fitted.loss[0][1], "it has gone on learning"
+    assert fitted.calibration is not None and fitted.calibration.accuracy.n == 20
+    whole = fit(said, model=of_model(2), config=config)
+    assert torch.equal(whole.reward.net.flat, fitted.reward.net.flat)
+
+
+def test_the_training_loss_of_a_small_group_is_that_of_its_pairs() -> None:
+    config = FitConfig(lr=0.0, epochs=1, held_out=0.0, batch=32)
+    beside = fit(of_groups([200, 4]), model=of_model(2), config=config)
+    alone = of_groups([200, 4])[200:]
+    loss = beside.reward.net.flat.detach()[1, :3] @ (alone.fragments(0).obs - alone.fragments(1).obs)[:, 0].T  # type: ignore[operator]
+    at_once = torch.nn.functional.softplus(torch.where(alone.label > 0.5, -loss, loss))
+    assert at_once.min() - 1e-5 <= beside.loss[0][1] <= at_once.max() + 1e-5
+    nobody = fit(of_groups([20]), model=of_model(2), config=config)
+    assert math.isnan(nobody.loss[0][1]), "a network without pairs has no loss"
+
+
+def test_coins_cannot_be_foreseen() -> None:
+    fits, each = 100, 200  # in one stack; 20 pairs of each choose its epoch and its temperature
+    coins = (torch.rand(fits * each, generator=Seeds(2).torch()) < 0.5).float()
+    model = of_model(fits, hidden=(16,))
+    config = FitConfig(lr=3e-3, epochs=8, patience=3)
+    fitted = fit(of_groups([each] * fits, coins), model=model, config=config)
+    others = (torch.rand(fits * each, generator=Seeds(3).torch()) < 0.5).float()
+    fresh = calibration(model, of_groups([each] * fits, others, seed=1))
+    assert fitted.calibration is not None and fitted.calibration.accuracy.n == fits * 20
+    reported = fitted.calibration.log_loss.mean
+    assert reported > math.log(2) and reported == pytest.approx(fresh.log_loss.mean, abs=0.02)
+    assert fitted.calibration.accuracy.low < 0.5 < fitted.calibration.accuracy.high
+
+
+def test_held_out_pairs_that_choose_nothing_are_judged_by_the_reward_as_it_is() -> None:
+    pairs = noisy(300)
+    config = replace(FAST, epochs=5, patience=None, calibrate=False, over="mean")
+    fitted = fit(pairs, config=config, **LINEAR)
+    held = torch.randperm(300, generator=Seeds(0).child("held out", 0).torch())[:30].sort().values
+    expected = calibration(fitted.reward, pairs[held], over="mean")
+    assert fitted.calibration is not None
+    assert fitted.calibration.log_loss.mean == pytest.approx(expected.log_loss.mean, abs=1e-5)
+    assert fitted.calibration.accuracy == expected.accuracy
+    lonely = fit(pairs[:10], config=replace(FAST, epochs=2), **LINEAR)
+    assert lonely.calibration is None, "one held-out pair has no others to choose for it"
+    assert len(lonely.held_out_loss) == 2
+
+
+def test_dropped_ties_are_as_if_nobody_had_asked() -> None:
+    alone = noisy(200)
+    ties = noisy(150, seed=5).labelled(torch.full((150,), 0.5), tie=True)
+    config = replace(FAST, ties="drop", held_out=0.2, decay=0.05)
+    with_ties, without = (fit(p, config=config, **LINEAR) for p in (Preferences.cat([alone, ties]), alone))
+    assert torch.equal(with_ties.reward.net.flat, without.reward.net.flat)
+    assert with_ties.loss == without.loss and with_ties.held_out_loss == without.held_out_loss
+    assert with_ties.calibration == without.calibration
+    both = Preferences.cat([alone, ties])
+    assert calibration(without.reward, both, ties="drop") == calibration(without.reward, alone)
+    assert calibration(without.reward, both).log_loss != calibration(without.reward, alone).log_loss
 
 
 def test_a_fit_stops_early_and_keeps_its_best() -> None:

@@ -40,15 +40,17 @@ def test_a_soft_tie_is_best_where_the_scores_are_equal_and_a_loss_without_a_marg
     assert one(30.0, 1.0) < 1e-9, "sure and right costs nothing"
 
 
-@pytest.mark.parametrize("gap", [-2.0, 0.0, 0.7])
-def test_the_three_outcomes_of_rao_and_kupper_add_up_to_one(gap: float) -> None:
+@pytest.mark.parametrize("noise", [0.0, 0.2, 0.9])
+@pytest.mark.parametrize("gap", [-2.0, 0.0, 0.7, 30.0])
+def test_the_three_outcomes_of_rao_and_kupper_add_up_to_one(gap: float, noise: float) -> None:
     tie = torch.tensor([True])
-    options: dict[str, Any] = {"ties": "rao-kupper", "tie_width": 0.4}
+    options: dict[str, Any] = {"ties": "rao-kupper", "tie_width": 0.4, "noise": noise}
     chances = [math.exp(-one(gap, y, **options)) for y in (0.0, 1.0)]
     equal = math.exp(-one(gap, 0.5, tie=tie, **options))
     assert sum(chances) + equal == pytest.approx(1.0)
     theta = math.exp(0.4)
-    assert chances[1] == pytest.approx(math.exp(gap) / (math.exp(gap) + theta))
+    assert chances[1] == pytest.approx((1 - noise) * math.exp(gap) / (math.exp(gap) + theta) + noise / 3)
+    assert not noise or equal >= noise / 3, "however far apart the scores, a tie may be a random answer"
     assert one(gap, 0.5, tie=tie, ties="drop") == 0.0
 
 

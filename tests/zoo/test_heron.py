@@ -3,11 +3,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from plaudit.core.errors import BadInput
+from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.seeds import Seeds
 from plaudit.tasks.policy import RandomPolicy
 from plaudit.tasks.rollouts import rollout
@@ -30,7 +31,7 @@ def test_smoke_runs_and_writes_its_result(tmp_path: Path) -> None:
 def test_one_arm_of_each_kind_trains_and_is_measured() -> None:
     tiny = replace(SMOKE, seeds=1, steps=(200, 200, 512), horizons=(10, 10, 10))
     found = heron_worlds.control(tiny, Seeds(0), world="Maze", arm="HERON")
-    assert set(found) == {"return", "goal", "distance"} and len(found["return"]) == 1
+    assert set(found) == {"return", "goal", "distance", "return, changed"} and len(found["return"]) == 1
     weights = list(heron.linear_weights(heron_worlds.WORLDS["Maze"]).values())
     assert len(heron_worlds.control(tiny, Seeds(0), world="Maze", arm="linear", weights=weights)["return"]) == 4
     wrote = heron_text.write(tiny, Seeds(0), arm="HERON")
@@ -96,6 +97,79 @@ def test_writers_are_led_to_what_is_paid() -> None:
     assert bool(((writers.write(200) == 7).float().mean((1, 2)) > 3 * before + 0.1).all())
 
 
-def test_options_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(BadInput, match="steps"):
-        heron.HeronConfig(steps=(1, 2))
+TINY = replace(SMOKE, seeds=1, steps=(512, 200, 512), horizons=(10, 10, 10), changed=())
+
+
+@pytest.mark.parametrize(("world", "algo"), [
+    ("Pendulum", "td3"), ("Pendulum", "ddpg"), ("Pendulum", "ppo"), ("MountainCar", "sac"), ("Maze", "dqn")])
+def test_agents_learn_by_other_algorithms(world: str, algo: str) -> None:
+    algos = tuple(algo if w == world else a for w, a in zip(heron_worlds.WORLDS, TINY.algos, strict=True))
+    found = heron_worlds.control(replace(TINY, algos=algos), Seeds(0), world=world, arm="HERON")
+    assert len(found["return"]) == 1 and "return, changed" not in found
+
+
+def test_margins_factors_and_standards_are_those_of_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Any, Any]] = []
+
+    class Looks(heron_worlds.PreferenceLoop):
+        def __init__(self, reward: Any, annotator: Any, **options: Any) -> None:
+            super().__init__(reward, annotator, **options)
+            seen.append((annotator, self.trainer.config.standardise))
+
+    monkeypatch.setattr(heron_worlds, "PreferenceLoop", Looks)
+    few_factors = replace(TINY, factors=(2, 2, 2, 2), margins=((0.5, 0.25),) * 4, standardise=("none",) * 4)
+    default = heron.HeronConfig()
+    as_ever = replace(TINY, margins=default.margins, factors=default.factors, standardise=default.standardise)
+    for config in (few_factors, as_ever):
+        heron_worlds.control(config, Seeds(0), world="Pendulum", arm="HERON, reversed")
+    (few, none), (all_, mean) = seen
+    assert [(f.name, f.margin) for f in few.factors] == [("velocity", 0.25), ("angle", 0.5)] and none == "none"
+    assert [(f.name, f.margin) for f in all_.factors] == [("torque", 1), ("velocity", 1), ("angle", 1)]
+    assert mean == "mean"
+
+
+def test_fewer_factors_make_a_smaller_grid() -> None:
+    table = heron.linear_weights(heron_worlds.WORLDS["Pendulum"], 2)
+    assert len(table) == 4 and table["true reward"] == [0, 0, 1]
+    wrote = heron_text.write(replace(TINY, factors=(3, 3, 2, 2), margins=heron.HeronConfig().margins), Seeds(0),
+                             arm="linear", weights=[[1.0, 0.1], [1.0, 0.0]])
+    assert len(wrote["hits"]) == 2
+
+
+def test_a_changed_world_is_harder_and_its_actions_cost_what_they_did() -> None:
+    worlds = heron_worlds.WORLDS
+    one = torch.ones(1, 1)
+
+    def pushed(task: Any, steps: int) -> tuple[float, float]:
+        batch = task.make(1)
+        batch.reset([0])
+        moves = [batch.step(one) for _ in range(steps)]
+        return float(moves[-1].next_obs[0, 0]), float(moves[0].env_reward[0])
+
+    own, weak, same = (pushed(t, 10) for t in (worlds["MountainCar"].make(50), worlds["MountainCar"].changed(50, 0.5),
+                                               worlds["MountainCar"].changed(50, 1.0)))
+    assert own == same and weak[0] < own[0] and weak[1] == own[1] == pytest.approx(-0.1)
+    assert worlds["Pendulum"].changed(50, 13.0).g == 13.0  # type: ignore[attr-defined]
+    assert worlds["Maze"].changed(50, 0.1).slip == 0.1  # type: ignore[attr-defined]
+    with pytest.raises(Unsupported):
+        worlds["MountainCar"].changed(50, 0.5).spec()
+
+
+def test_agents_are_judged_elsewhere_after_they_have_learnt() -> None:
+    tiny = replace(TINY, changed=(10.0, 1.0, 0.0))
+    weights = list(heron.linear_weights(heron_worlds.WORLDS["MountainCar"]).values())[-2:]
+    there = heron_worlds.control(tiny, Seeds(0), world="MountainCar", arm="linear", weights=weights)
+    assert there["return, changed"] == there["return"], "nothing was changed"
+    weak = heron_worlds.control(replace(tiny, changed=(10.0, 0.2, 0.0), horizons=(10, 60, 10)), Seeds(0),
+                                world="Maze", arm="HERON, reversed")
+    assert "return, changed" not in weak
+
+
+@pytest.mark.parametrize(("wrong", "named"), [
+    ({"steps": (1, 2)}, "steps"), ({"changed": (13.0,)}, "changed"), ({"algos": ("sac", "sac", "sac")}, "Maze"),
+    ({"algos": ("dqn", "sac", "ppo")}, "Pendulum"), ({"factors": (3, 3, 2)}, "texts"),
+    ({"factors": (1, 3, 2, 3)}, "2 factors or more"), ({"factors": (3, 3, 3, 3)}, "2 factors or more"),
+    ({"margins": ((1.0,),) * 4}, "margins"), ({"standardise": ("mean",)}, "standardise")])
+def test_options_that_do_not_fit_are_refused(wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(BadInput, match=named):
+        heron.HeronConfig(**wrong)

@@ -149,7 +149,7 @@ class BradleyTerry:
 
     def epoch(self, data: PairData, rows_Kn: Int[Tensor, "K n"], *,
               active_K: Tensor | None = None) -> Float[Tensor, "K"]:
-        """Every network sees its rows once, in an order of its own; returns the mean losses."""
+        """Every network sees its rows once, in an order of its own; returns the mean losses (NaN: it has none)."""
         n = rows_Kn.shape[1]
         order = self.noise.permutations(1, n)[:, 0]
         shuffled = rows_Kn.gather(1, order)
@@ -160,7 +160,10 @@ class BradleyTerry:
             part = slice(at, at + self.config.batch)
             losses.append(self.step(data, shuffled[:, part].clamp(min=0), active_K=active_K,
                                     counts_Kb=None if whole else counts[:, part].float()))
-        return torch.stack(losses).mean(0)
+        if whole:
+            return torch.stack(losses).mean(0)
+        met = torch.stack([part.any(1) for part in counts.split(self.config.batch, 1)])
+        return torch.where(met, torch.stack(losses), torch.nan).nanmean(0)
 
     def updates(self, data: PairData, times: int) -> Float[Tensor, "K"]:
         """Some steps on pairs drawn with replacement, as learning beside an agent does; returns the mean losses."""

@@ -14,7 +14,8 @@ from plaudit.core.intervals import Interval
 from plaudit.core.statistics import mean_interval
 from plaudit.feedback.oracles import Over
 from plaudit.feedback.preferences import Preferences
-from plaudit.learn.comparing import pair_data
+from plaudit.learn.comparing import evidence, pair_data
+from plaudit.learn.losses import Ties
 from plaudit.learn.model import LearnedReward
 
 
@@ -61,7 +62,7 @@ def _gaps(model: LearnedReward, pairs: Preferences, over: Over | None, discount:
     data = pair_data(model, pairs, over=over, discount=discount, learn_moments=False)
     out = torch.zeros(model.H, len(data), device=model.device)
     for g, rows in enumerate(data.rows):
-        for part in rows.split(1024):
+        for part in rows.split(1024) if len(rows) else ():
             x = data.steps(part.unsqueeze(0)).expand(model.K, -1, -1)
             mine = model.net(x)[g * model.H:(g + 1) * model.H, :, 0]
             pair = (mine.view(model.H, len(part), 2, -1) * data.weight_N2L[part]).sum(-1)
@@ -70,7 +71,7 @@ def _gaps(model: LearnedReward, pairs: Preferences, over: Over | None, discount:
 
 
 def calibration(model: LearnedReward, pairs: Preferences, *, over: Over | None = None, discount: float = 1.0,
-                bins: int = 10) -> Calibration:
+                bins: int = 10, ties: Ties = "soft") -> Calibration:
     """How the model's probabilities fare on labelled pairs.
 
     Args:
@@ -79,15 +80,21 @@ def calibration(model: LearnedReward, pairs: Preferences, *, over: Over | None =
         over: How fragments of different lengths are compared.
         discount: As in the fit.
         bins: How many bins of probability between one half and 1.
+        ties: As in the fit: `drop` leaves them out.
 
     Raises:
         BadInput: when no pair is decided.
     """
-    pairs = pairs.decided()
+    pairs = evidence(pairs, ties)
     if not len(pairs):
-        raise BadInput("preferences", expected="at least one pair that was decided", received="none")
-    p = probabilities(model, pairs, over=over, discount=discount).mean(0).double()
-    y = pairs.label.double()
+        raise BadInput("preferences", expected="at least one pair that was decided",
+                       received="none" if ties != "drop" else "none that is no tie")
+    return measured(probabilities(model, pairs, over=over, discount=discount).mean(0), pairs, bins=bins)
+
+
+def measured(p: Float[Tensor, "N"], pairs: Preferences, *, bins: int = 10) -> Calibration:
+    """How some probabilities that the first option is better fare on decided pairs."""
+    p, y = p.double(), pairs.label.double()
     strict = ~pairs.tie & (y != 0.5)
     right = ((p > 0.5) == (y > 0.5)) & strict
     loss = -(y * p.clamp(min=1e-12).log() + (1 - y) * (1 - p).clamp(min=1e-12).log())

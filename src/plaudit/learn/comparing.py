@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -11,45 +12,67 @@ from torch import Tensor
 from plaudit.core.errors import BadInput
 from plaudit.feedback.oracles import Over, need_over
 from plaudit.feedback.preferences import Preferences
+from plaudit.learn.losses import Ties
 from plaudit.learn.model import LearnedReward
 
 FEW = 8
-"""From so many decided pairs on, answers that all name the same side are suspicious."""
+"""From so many strict answers on, all naming the same side is refused; below, it may be chance and is warned of."""
 HELD = 32_000_000
 """Up to so many numbers, the fragments are laid out once; beyond, their steps are looked up batch by batch."""
 
 
-def check_trainable(pairs: Preferences, *, over: Over | None, one_sided: bool = False) -> None:
+def evidence(pairs: Preferences, ties: Ties = "soft") -> Preferences:
+    """The pairs that teach: those that were decided, without ties where `ties` is `drop`."""
+    return pairs[pairs.known & ~pairs.tie] if ties == "drop" else pairs.decided()
+
+
+def check_trainable(pairs: Preferences, *, over: Over | None, one_sided: bool = False, ties: Ties = "soft") -> None:
     """Refuses preferences that cannot teach anything.
+
+    Fewer than 8 strict answers that all name the same side may be chance, and train; a warning says so.
 
     Args:
         pairs: The evidence.
         over: How fragments of different lengths are compared.
         one_sided: Whether every pair is stored as (chosen, rejected), so that all labels say the first.
+        ties: What the fit makes of ties; `drop` counts them as nothing.
 
     Raises:
-        BadInput: when there is no pair, none is decided, all are equal, all name the same side, or lengths differ
-            and `over` does not say how to compare them.
+        BadInput: when there is no pair, none is decided, none has a weight, all are equal, all name the same side, or
+            lengths differ and `over` does not say how to compare them.
     """
-    counts = pairs.counts()
-    decided = len(pairs) - counts["undecided"]
+    decided = int(pairs.known.sum())
     if decided == 0:
         raise BadInput("preferences", expected="at least one pair that was decided",
                        received=f"{len(pairs)} pairs, all undecided",
                        fix="sample pairs that differ more, shorten the margins, or ask another annotator")
-    if counts["equal"] == decided:
+    counted = pairs[pairs.known & (pairs.weight > 0)]
+    counts = counted.counts()
+    if not len(counted):
+        raise BadInput("preferences.weight", expected="a weight above 0", received="only 0")
+    if counts["equal"] == len(counted) or not len(evidence(counted, ties)):
+        rest = f", and {decided - len(counted)} of weight 0" if decided > len(counted) else ""
         raise BadInput("preferences", expected="pairs of which one option was better",
-                       received=f"{decided} pairs, all called equal", fix="sample pairs that differ more")
+                       received=f"{len(counted)} pairs, all called equal{rest}", fix="sample pairs that differ more")
+    if not one_sided:
+        _check_sides(counts)
+    need_over(pairs, over)
+
+
+def _check_sides(counts: dict[str, int]) -> None:
+    """Whether the strict answers name both sides."""
     strict = counts["first"] + counts["second"]
-    if strict >= FEW and max(counts["first"], counts["second"]) == strict and not one_sided:
-        side = "first" if counts["first"] else "second"
+    if strict == 0 or max(counts["first"], counts["second"]) < strict:
+        return
+    side = "first" if counts["first"] else "second"
+    stored = "if the pairs are stored as (chosen, rejected), pass one_sided=True"
+    if strict >= FEW:
         raise BadInput("preferences", expected="answers of both kinds",
                        received=f"{strict} pairs that all prefer the {side} option",
-                       fix="an annotator that answers by position teaches nothing; if the pairs are stored as (chosen, "
-                           "rejected), pass one_sided=True")
-    if float(pairs.weight[pairs.known].sum()) == 0:
-        raise BadInput("preferences.weight", expected="a weight above 0", received="only 0")
-    need_over(pairs, over)
+                       fix=f"an annotator that answers by position teaches nothing; {stored}")
+    warnings.warn(f"preferences: all {strict} strict answers prefer the {side} option, which may be chance (coins do "
+                  f"so 1 time in {2**(strict - 1)}) or an annotator that answers by position; {stored}", UserWarning,
+                  stacklevel=4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +128,7 @@ class PairData:
 
 
 def pair_data(model: LearnedReward, pairs: Preferences, *, over: Over | None, discount: float = 1.0,
-              level_scale: tuple[float, ...] = (), learn_moments: bool = True) -> PairData:
+              level_scale: tuple[float, ...] = (), learn_moments: bool = True, ties: Ties = "soft") -> PairData:
     """Lays out the decided pairs for a model; the moments of its inputs count the store's steps first.
 
     Args:
@@ -115,8 +138,16 @@ def pair_data(model: LearnedReward, pairs: Preferences, *, over: Over | None, di
         discount: Step t of a fragment counts discount ** t.
         level_scale: alpha of each level of a hierarchy, see `pair_loss`; missing ones are 1.
         learn_moments: Whether the steps of the store are counted.
+        ties: `drop` leaves ties out; the other ways need them.
+
+    Raises:
+        BadInput: when no pair is left, a group is out of range, or a feature is not finite.
     """
-    pairs = pairs.decided()
+    pairs = evidence(pairs, ties)
+    if not len(pairs):
+        raise BadInput("preferences", expected="at least one pair that was decided",
+                       received="none" if ties != "drop" else "none that is no tie",
+                       fix="ask `plaudit.learn.comparing.evidence` first whether there are any")
     store = pairs.episodes
     features = model.features(store)
     B, T, D = features.shape
@@ -124,7 +155,7 @@ def pair_data(model: LearnedReward, pairs: Preferences, *, over: Over | None, di
         bad = ~torch.isfinite(features).all(-1) & store.mask
         raise BadInput("features", expected="finite numbers at every step", fix="drop those episodes",
                        received=f"NaN or infinity at {int(bad.sum())} steps, first in row {int(bad.nonzero()[0, 0])}")
-    if len(pairs) and (int(pairs.group.max()) >= model.G or int(pairs.group.min()) < 0):
+    if int(pairs.group.max()) >= model.G or int(pairs.group.min()) < 0:
         raise BadInput("preferences.group", expected=f"a group in [0, {model.G})", received=int(pairs.group.max()))
     L = int(pairs.length.max())
     step = torch.arange(L)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,12 +18,13 @@ from plaudit.core.seeds import Seeds
 from plaudit.core.stacked import Activation
 from plaudit.feedback.preferences import Preferences
 from plaudit.learn.bradley_terry import BradleyTerry, BradleyTerryConfig
-from plaudit.learn.calibration import Calibration, best_temperature, calibration
-from plaudit.learn.comparing import PairData, check_trainable, pair_data
+from plaudit.learn.calibration import Calibration, best_temperature
+from plaudit.learn.comparing import PairData, check_trainable, evidence, pair_data
+from plaudit.learn.cross_fitting import CrossFit
 from plaudit.learn.features import StepFeatures
 from plaudit.learn.model import LearnedReward
 
-_FORMAT = "plaudit.fit.1"
+_FORMAT = "plaudit.fit.2"
 _FILE = "fit.safetensors"
 
 
@@ -43,7 +45,7 @@ class FitConfig(BradleyTerryConfig):
     """The share of pairs that is not trained on; 0 holds none out (then there is no early stopping, no calibration)."""
     patience: int | None = 5
     """A network stops once so many epochs have not lowered its loss on held-out pairs, and its best weights count;
-    None never stops."""
+    None never stops, nor does a network of whose group no pair is held out (its last weights count)."""
     calibrate: bool = True
     """Whether a temperature is fitted on the held-out pairs, for probabilities."""
 
@@ -65,11 +67,13 @@ class Fitted:
     loss: list[list[float]]
     """The mean training loss of each network, epoch by epoch."""
     held_out_loss: list[list[float]]
-    """The same on held-out pairs, of the weights after each epoch."""
+    """The same on held-out pairs, of the weights after each epoch; NaN for a network whose group has none."""
     best_epoch: list[int]
     """After how many epochs each network was kept."""
     calibration: Calibration | None
-    """How good its probabilities are on the held-out pairs; None where none were held out."""
+    """How good its probabilities are on held-out pairs, where each tenth is judged by what the others choose
+    (see `CrossFit`; the reward itself has those that all of them chose). None where no pair was held out, or none has
+    others to choose for it."""
     counts: dict[str, int] = field(default_factory=dict[str, int])
     """What the preferences held: `first`, `second`, `equal`, `undecided`."""
 
@@ -123,7 +127,7 @@ def fit(preferences: Preferences, *, model: LearnedReward | None = None, fields:
         True
     """
     config = config or FitConfig()
-    check_trainable(preferences, over=config.over, one_sided=one_sided)
+    check_trainable(preferences, over=config.over, one_sided=one_sided, ties=config.ties)
     if model is None:
         features = StepFeatures.of(preferences.episodes, fields=fields, choices=choices)
         model = LearnedReward(features, hidden=hidden, members=members, activation=activation, seed=Seeds(seed),
@@ -146,13 +150,20 @@ class _Fit:
         self.config, self.seed, self.out, self.model = config, seed, out, model
         self.counts = preferences.counts()
         self.trainer = BradleyTerry(model, config)
-        self.data = pair_data(model, preferences, over=config.over, discount=config.discount,
-                              level_scale=config.level_scale)
-        self.held = preferences.decided()
+        self.pairs = evidence(preferences, config.ties)
+        self.learnt_from = "" if out is None else _digest(model, self.pairs)
+        self.data = pair_data(model, self.pairs, over=config.over, discount=config.discount,
+                              level_scale=config.level_scale, ties=config.ties)
         self.train_rows, self.held_rows = self._split(self.data)
         bootstrapped = config.bootstrap and model.H > 1
         self.rows_Kn = (self.trainer.sample_rows if bootstrapped else self.trainer.all_rows)(self.train_rows)
         self.held_Kn = self.trainer.all_rows(self.held_rows)
+        self.held_weight_Kn = torch.where(self.held_Kn >= 0, self.data.weight[self.held_Kn.clamp(min=0)], 0.0)
+        self.watched_K = self.held_weight_Kn.sum(1) > 0
+        """Which networks have held-out pairs."""
+        self.taught_K = (self.rows_Kn >= 0).any(1)
+        self.crossed = CrossFit(self.held_rows, self.held_Kn, self.held_weight_Kn, early=config.patience is not None,
+                             calibrate=config.calibrate, seed=seed)
         self.epoch = 0
         self.loss: list[list[float]] = []
         self.held_loss: list[list[float]] = []
@@ -173,21 +184,16 @@ class _Fit:
     @property
     def active(self) -> Bool[Tensor, "K"]:
         """Which networks go on."""
-        if self.config.patience is None or not self.watched:
-            return torch.ones_like(self.best_epoch, dtype=torch.bool)
-        return self.epoch - self.best_epoch < self.config.patience
-
-    @property
-    def watched(self) -> bool:
-        """Whether there are held-out pairs."""
-        return any(len(r) for r in self.held_rows)
+        if self.config.patience is None:
+            return torch.ones_like(self.watched_K)
+        return self.taught_K & (~self.watched_K | (self.epoch - self.best_epoch < self.config.patience))
 
     def one_epoch(self) -> None:
         active = self.active
         loss = self.trainer.epoch(self.data, self.rows_Kn, active_K=None if bool(active.all()) else active)
         self.epoch += 1
         self.loss.append(loss.tolist())
-        if self.watched:
+        if bool(self.watched_K.any()):
             held = self._held_out_loss()
             self.held_loss.append(held.tolist())
             better = active & (held < self.best_loss)
@@ -198,24 +204,23 @@ class _Fit:
             save_state(self.out / _FILE, self._state())
 
     def _held_out_loss(self) -> Float[Tensor, "K"]:
-        rows = self.held_Kn
+        rows, weight = self.held_Kn, self.held_weight_Kn
         gaps = self.trainer.all_gaps(self.data, rows)
         loss = self.trainer.losses(gaps, self.data, rows.clamp(min=0))
-        weight = torch.where(rows >= 0, self.data.weight[rows.clamp(min=0)], 0.0)
-        return (torch.where(rows >= 0, loss, 0.0) * weight).sum(1) / weight.sum(1).clamp(min=1e-12)
+        self.crossed.look(gaps, loss)
+        mean = (torch.where(rows >= 0, loss, 0.0) * weight).sum(1) / weight.sum(1).clamp(min=1e-12)
+        return torch.where(self.watched_K, mean, torch.nan)
 
     @torch.no_grad()
     def result(self) -> Fitted:
-        if self.watched and self.config.patience is not None:
-            self.model.net.flat.copy_(self.best)
+        stops = self.watched_K if self.config.patience is not None else torch.zeros_like(self.watched_K)
+        self.model.net.flat[stops] = self.best[stops]
         self.trainer.standardise(self.data)
-        if self.watched and self.config.calibrate:
+        label, tie = self.data.label, self.data.tie
+        found = self.crossed.calibration(self.model, self.pairs, label, tie) if self.held_loss else None
+        if self.held_loss and self.config.calibrate:
             self._calibrate()
-        rows = torch.cat(self.held_rows).cpu()
-        found = calibration(self.model, self.held[rows], over=self.config.over,
-                            discount=self.config.discount) if self.watched else None
-        last = torch.full_like(self.best_epoch, self.epoch)
-        kept = self.best_epoch if self.watched and self.config.patience is not None else last
+        kept = torch.where(stops, self.best_epoch, self.epoch)
         return Fitted(reward=self.model, loss=self.loss, held_out_loss=self.held_loss, best_epoch=kept.tolist(),
                       calibration=found, counts=self.counts)
 
@@ -231,12 +236,13 @@ class _Fit:
     def _identity(self) -> dict[str, Any]:
         config = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.config).items() if k != "epochs"}
         return {"config": config, "seed": self.seed, "model": self.model.spec(), "pairs": len(self.data),
-                "counts": self.counts}
+                "counts": self.counts, "learnt_from": self.learnt_from}
 
     def _state(self) -> dict[str, Any]:
         return {"format": _FORMAT, "identity": self._identity(), "trainer": self.trainer.state_dict(),
                 "epoch": self.epoch, "loss": self.loss, "held_loss": self.held_loss, "best": self.best,
-                "best_loss": self.best_loss, "best_epoch": self.best_epoch, "rows": self.rows_Kn}
+                "best_loss": self.best_loss, "best_epoch": self.best_epoch, "rows": self.rows_Kn,
+                "crossed": self.crossed.state_dict()}
 
     def restore(self) -> None:
         """Goes on from the checkpoint, if there is one."""
@@ -250,5 +256,17 @@ class _Fit:
                            fix="resume with the same preferences and options, or choose another folder")
         self.trainer.load_state_dict(state["trainer"])
         self.epoch, self.loss, self.held_loss = state["epoch"], state["loss"], state["held_loss"]
-        self.best, self.best_loss, self.best_epoch = state["best"], state["best_loss"], state["best_epoch"]
-        self.rows_Kn = state["rows"]
+        for mine, saved in ((self.best, "best"), (self.best_loss, "best_loss"), (self.best_epoch, "best_epoch"),
+                            (self.rows_Kn, "rows")):
+            mine.copy_(state[saved])
+        self.crossed.load_state_dict(state["crossed"])
+
+
+def _digest(model: LearnedReward, pairs: Preferences) -> str:
+    """A hash of all that a fit reads of its preferences: which fragments, what was said, and their steps."""
+    store = pairs.episodes
+    found = hashlib.sha256()
+    for part in (pairs.row, pairs.start, pairs.length, pairs.label, pairs.tie, pairs.margin, pairs.weight, pairs.level,
+                 pairs.group, store.mask, model.features(store)[store.mask]):
+        found.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

@@ -30,7 +30,8 @@ def pair_loss(gap: Float[Tensor, "..."], label: Float[Tensor, "..."], *, margin:
         margin: m >= 0: the better one has to win by m, -y log sigma(gap - m) - (1 - y) log sigma(-gap - m).
         scale: alpha > 0: the gap counts in units of alpha, so that a larger one pulls the scores further apart.
         noise: The chance that an annotator answers at random: sigma becomes (1 - noise) sigma + noise / 2
-            (Christiano et al. 2017, section 2.2.3, with 0.1).
+            (Christiano et al. 2017, section 2.2.3, with 0.1). Under `rao-kupper` a tie is an answer too, so that each
+            of the three probabilities p becomes (1 - noise) p + noise / 3.
         smoothing: The label becomes (1 - smoothing) label + smoothing / 2.
         tie: Where the annotator called them equal.
         ties: `soft` reads a tie as the label 0.5; `rao-kupper` gives ties a probability of their own; `drop` gives
@@ -58,15 +59,16 @@ def pair_loss(gap: Float[Tensor, "..."], label: Float[Tensor, "..."], *, margin:
     gap = gap / scale
     width = tie_width if ties == "rao-kupper" else 0.0
     first, second = logsigmoid(gap - margin - width), logsigmoid(-gap - margin - width)
+    outcomes = _outcomes(ties)
     if noise:
-        first, second = (torch.log((1 - noise) * p.exp() + noise / 2) for p in (first, second))
+        first, second = (_mixed(p, noise, outcomes) for p in (first, second))
     loss = -(label * first + (1 - label) * second)
     if tie is None or ties == "soft":
         return loss
     if ties == "drop":
         return torch.where(tie, torch.zeros_like(loss), loss)
-    between = math.log(math.expm1(2 * tie_width)) + logsigmoid(gap - tie_width) + logsigmoid(-gap - tie_width)
-    return torch.where(tie, -between, loss)
+    between = _log_tie(gap, tie_width)
+    return torch.where(tie, -_mixed(between, noise, outcomes) if noise else -between, loss)
 
 
 def pair_slope(gap: Float[Tensor, "..."], label: Float[Tensor, "..."], *, margin: Float[Tensor, "..."] | float = 0.0,
@@ -84,17 +86,36 @@ def pair_slope(gap: Float[Tensor, "..."], label: Float[Tensor, "..."], *, margin
     label = (1 - smoothing) * label + smoothing / 2 if smoothing else label
     gap = gap / scale
     width = tie_width if ties == "rao-kupper" else 0.0
-    first, second = _log_slope(gap - margin - width, noise), _log_slope(-gap - margin - width, noise)
+    outcomes = _outcomes(ties)
+    first, second = (_log_slope(u, noise, outcomes) for u in (gap - margin - width, -gap - margin - width))
     slope = (1 - label) * second - label * first
     if tie is not None and ties == "drop":
         slope = torch.where(tie, torch.zeros_like(slope), slope)
     elif tie is not None and ties == "rao-kupper":
         between = torch.sigmoid(gap - tie_width) - torch.sigmoid(-gap - tie_width)
+        if noise:
+            meant = (1 - noise) * _log_tie(gap, tie_width).exp()
+            between = between * meant / (meant + noise / outcomes)
         slope = torch.where(tie, between, slope)
     return slope / scale
 
 
-def _log_slope(u: Tensor, noise: float) -> Tensor:
-    """The derivative of log sigma(u), or of log((1 - noise) sigma(u) + noise / 2)."""
+def _outcomes(ties: Ties) -> int:
+    """How many answers an annotator has who answers at random."""
+    return 3 if ties == "rao-kupper" else 2
+
+
+def _mixed(log_p: Tensor, noise: float, outcomes: int) -> Tensor:
+    """The log of a probability when some answers are random."""
+    return torch.log((1 - noise) * log_p.exp() + noise / outcomes)
+
+
+def _log_tie(gap: Tensor, width: float) -> Tensor:
+    """The log of Rao and Kupper's probability of a tie."""
+    return math.log(math.expm1(2 * width)) + logsigmoid(gap - width) + logsigmoid(-gap - width)
+
+
+def _log_slope(u: Tensor, noise: float, outcomes: int) -> Tensor:
+    """The derivative of log sigma(u), or of log((1 - noise) sigma(u) + noise / outcomes)."""
     low = torch.sigmoid(-u)
-    return low if not noise else (1 - noise) * low * (1 - low) / ((1 - noise) * (1 - low) + noise / 2)
+    return low if not noise else (1 - noise) * low * (1 - low) / ((1 - noise) * (1 - low) + noise / outcomes)

@@ -177,7 +177,8 @@ def write(config: HeronConfig, seeds: Seeds, *, arm: str, weights: Sequence[Sequ
         tokens = writers.write(n)
         z = read(tokens.flatten(0, 1), config.text_target).view(P, n, 3)
         if table is not None:
-            paid = (z * torch.tensor([1.0, 1.0, -1.0 / LENGTH]) * table.unsqueeze(1)).sum(-1)
+            used = z[..., :table.shape[-1]] * torch.tensor([1.0, 1.0, -1.0 / LENGTH])[:table.shape[-1]]
+            paid = (used * table.unsqueeze(1)).sum(-1)
         else:
             assert judge is not None
             paid = judge(texts(tokens, z), n, step)
@@ -198,11 +199,13 @@ class _Judge:
             return reward(lambda obs: obs[..., i], vectorised=True, backend="torch")
 
         names = (("hits", 1), ("parses", 1), ("tokens", -1))
-        factors = [Factor(name=name, of=column(i), sign=sign) for i, (name, sign) in enumerate(names)]
-        self.annotator = Hierarchy(factors, ranking=[2, 1, 0] if arm.endswith("reversed") else None)
+        factors = [Factor(name=name, of=column(i), sign=sign, margin=config.margins[-1][i])
+                   for i, (name, sign) in enumerate(names[:config.factors[-1]])]
+        self.annotator = Hierarchy(factors[::-1] if arm.endswith("reversed") else factors)
         self.model = LearnedReward(StepFeatures(("obs",), (3 + END,)), hidden=(32,), groups=range(P), learning=True,
                                    seed=seeds.child("judge", arm).integer())
-        self.trainer = BradleyTerry(self.model, BradleyTerryConfig(lr=config.reward_lr, batch=120, over="sum"))
+        self.trainer = BradleyTerry(self.model, BradleyTerryConfig(
+            lr=config.reward_lr, batch=120, over="sum", standardise=config.standardise[-1]))
         self.every = config.text_every
 
     def __call__(self, store: Episodes, n: int, step: int) -> Float[Tensor, "P n"]:

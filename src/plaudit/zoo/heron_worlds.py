@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,12 +20,13 @@ from plaudit.core.reward import Reward
 from plaudit.core.score import Score
 from plaudit.core.seeds import Seeds
 from plaudit.feedback.hierarchy import Factor, Hierarchy
-from plaudit.learn.bradley_terry import BradleyTerryConfig, Standard
+from plaudit.learn.bradley_terry import BradleyTerryConfig
 from plaudit.learn.features import StepFeatures
 from plaudit.learn.model import LearnedReward
 from plaudit.optimize.rl.callbacks import Callback
 from plaudit.optimize.rl.preference_loop import LoopConfig, PreferenceLoop
 from plaudit.optimize.rl.trained import Trained
+from plaudit.tasks.arrays import Array, Moved
 from plaudit.tasks.base import Task
 from plaudit.tasks.classic import MountainCarContinuous, Pendulum
 from plaudit.tasks.gridworld import GridWorld
@@ -42,31 +44,32 @@ class World:
     """A task, its factors in order of importance, and how its results are read."""
 
     make: Callable[[int], Task]
+    """The task, given the steps of an episode."""
+    changed: Callable[[int, float], Task]
+    """The same in other circumstances: how strong the change is, in the unit that `change` names."""
+    change: str
     measures: Mapping[str, tuple[Measure, int]]
     """By name, most important first: the value at each step, and its sign."""
     spreads: tuple[float, ...]
     """The standard deviation of each factor under random actions: the unit of the weights of the linear grid. A
     binary factor that never moved there gets that of happening once an episode."""
-    margins: tuple[float, ...]
-    """c_l."""
     fields: tuple[str, ...]
     """What the reward model reads."""
     sizes: tuple[int, ...]
-    standardise: Standard
-    algo: str
     floor: float
     """The true return of doing nothing sensible, and ..."""
     ceiling: float
     """... of doing well: between them a score goes from 0 to 1."""
 
-    def factors(self, *, units: Sequence[float] = (), gaps: Sequence[float] = ()) -> list[Factor]:
-        """The factors, measured in other units if so asked."""
+    def factors(self, *, count: int | None = None, margins: Sequence[float] = (), units: Sequence[float] = (),
+                gaps: Sequence[float] = ()) -> list[Factor]:
+        """The factors (or the most important ones), with their margins c_l, measured in other units if so asked."""
         out: list[Factor] = []
-        for i, ((name, (measure, sign)), margin) in enumerate(zip(self.measures.items(), self.margins, strict=True)):
+        for i, (name, (measure, sign)) in enumerate([*self.measures.items()][:count]):
             of = reward(measure, name=name, vectorised=True, backend="torch")
             unit = units[i] if units else 1.0
-            out.append(Factor(name=name, of=unit * of if unit != 1 else of, sign=sign, margin=margin,
-                              gap=gaps[i] if i < len(gaps) else 0.0))
+            out.append(Factor(name=name, of=unit * of if unit != 1 else of, sign=sign,
+                              margin=margins[i] if i < len(margins) else 0.0, gap=gaps[i] if i < len(gaps) else 0.0))
         return out
 
 
@@ -133,21 +136,44 @@ def _distance(info: Mapping[str, Tensor]) -> Tensor:
     return _ways()[info["next_state"].long()]
 
 
+class WeakCar(MountainCarContinuous):
+    """The car with another motor; what an action costs stays the same.
+
+    Args:
+        power: of the motor, as a share of its own.
+        horizon: steps until truncation.
+    """
+
+    def __init__(self, *, power: float, horizon: int) -> None:
+        super().__init__(horizon=horizon)
+        self.power = power
+
+    def spec(self) -> dict[str, Any]:
+        return Task.spec(self)  # none: that of the car with its own motor would be another task
+
+    def advance(self, state_KB: Array, action_B: Array, uniform_KB: Array | None, xp: ModuleType) -> Moved:
+        moved = super().advance(state_KB, xp.clip(action_B, -1.0, 1.0) * self.power, uniform_KB, xp)
+        asked = action_B[:, 0]
+        return replace(moved, reward=xp.where(moved.terminated, 100.0, 0.0) - 0.1 * asked * asked)
+
+
 WORLDS: Mapping[str, World] = {
     "Pendulum": World(
         make=lambda horizon: Pendulum(horizon=horizon),
+        changed=lambda horizon, gravity: Pendulum(g=gravity, horizon=horizon), change="m/s^2 of gravity",
         measures={"angle": (_angle, -1), "velocity": (_velocity, -1), "torque": (_effort, -1)},
-        spreads=(3.3, 10.0, 1.2), margins=(1.0, 1.0, 1.0), fields=("next_obs", "action"), sizes=(3, 1),
-        standardise="mean", algo="sac", floor=-1200.0, ceiling=-150.0),
+        spreads=(3.3, 10.0, 1.2), fields=("next_obs", "action"), sizes=(3, 1), floor=-1200.0, ceiling=-150.0),
     "MountainCar": World(
         make=lambda horizon: MountainCarContinuous(horizon=horizon),
+        changed=lambda horizon, power: WeakCar(power=power, horizon=horizon), change="times the motor's power",
         measures={"goal": (_arrived, 1), "missing energy": (_energy_missing, -1), "effort": (_effort, -1)},
-        spreads=(0.032, 0.6, 0.3), margins=(0.0, 0.1, 1.0), fields=("next_obs", "action", "terminated"),
-        sizes=(2, 1, 1), standardise="top", algo="sac", floor=0.0, ceiling=95.0),
+        spreads=(0.032, 0.6, 0.3), fields=("next_obs", "action", "terminated"), sizes=(2, 1, 1), floor=0.0,
+        ceiling=95.0),
     "Maze": World(
         make=lambda horizon: GridWorld(MAZE, horizon=horizon, one_hot=True, name="maze"),
-        measures={"goal": (_arrived, 1), "distance": (_distance, -1)}, spreads=(0.13, 0.3), margins=(0.0, 0.0),
-        fields=("next_obs", "terminated"), sizes=(CELLS, 1), standardise="top", algo="ppo", floor=0.0, ceiling=1.0),
+        changed=lambda horizon, slip: GridWorld(MAZE, slip=slip, horizon=horizon, one_hot=True, name="maze"),
+        change="chance to slip", measures={"goal": (_arrived, 1), "distance": (_distance, -1)}, spreads=(0.13, 0.3),
+        fields=("next_obs", "terminated"), sizes=(CELLS, 1), floor=0.0, ceiling=1.0),
 }
 
 
@@ -198,16 +224,15 @@ def control(config: HeronConfig, seeds: Seeds, *, world: str, arm: str,
         weights: For the linear arms, those of each variant over the factors (and the environment's own reward).
 
     Returns:
-        By metric, the numbers [variants][seeds].
+        By metric, the numbers [variants][seeds]; `return, changed` for the arms that are judged there.
     """
     from plaudit.optimize.rl.train import train
 
-    place = WORLDS[world]
+    place, at = WORLDS[world], list(WORLDS).index(world)
     units = [1.0] * len(place.measures)
     if arm.endswith("other units"):
         units[1] = UNITS
-    factors = place.factors(units=units, gaps=config.gaps)
-    at = list(WORLDS).index(world)
+    factors = place.factors(count=config.factors[at], margins=config.margins[at], units=units, gaps=config.gaps)
     task, variants = place.make(config.horizons[at]), max(1, len(weights))
     members = list(range(variants * config.seeds))
     callbacks: list[Callback] = []
@@ -220,37 +245,63 @@ def control(config: HeronConfig, seeds: Seeds, *, world: str, arm: str,
         root = seeds.child(world, "reward").integer()
         paid = LearnedReward(StepFeatures(place.fields, place.sizes), hidden=config.reward_hidden, groups=members,
                              members=config.ensemble, learning=True, seed=root)
-        callbacks = [PreferenceLoop(paid, judge, config=_loop(config, place), seed=root, fit=BradleyTerryConfig(
-            lr=config.reward_lr, batch=config.reward_batch, over="sum", standardise=place.standardise,
-            level_scale=config.level_scale))]
-    trained = train(place.algo, task, reward=paid, population=members, callbacks=callbacks, progress=False,
-                    seed=seeds.child(world, "agents").integer(), config=_learner(config, place),
-                    steps=config.steps[at])
-    return measured(trained, place, episodes=config.episodes, variants=variants)
+        callbacks = [PreferenceLoop(paid, judge, config=_loop(config, config.algos[at]), seed=root,
+                                    fit=BradleyTerryConfig(lr=config.reward_lr, batch=config.reward_batch, over="sum",
+                                                           standardise=config.standardise[at],
+                                                           level_scale=config.level_scale))]
+    algo, options = _learner(config, config.algos[at])
+    trained = train(algo, task, reward=paid, population=members, callbacks=callbacks, progress=False,
+                    seed=seeds.child(world, "agents").integer(), config=options, steps=config.steps[at])
+    found = measured(trained, place, episodes=config.episodes, variants=variants)
+    if config.changed and arm in ("linear", "HERON"):
+        there = place.changed(config.horizons[at], config.changed[at])
+        found["return, changed"] = measured(trained, place, episodes=config.episodes, variants=variants,
+                                            task=there)["return"]
+    return found
 
 
-def _loop(config: HeronConfig, place: World) -> LoopConfig:
-    on_policy = place.algo == "ppo"
+def _loop(config: HeronConfig, algo: str) -> LoopConfig:
+    on_policy = algo == "ppo"
     every = 512 if on_policy else config.every
     return LoopConfig(start=every if on_policy else config.warmup // 2, every=every, fragment=config.fragment,
                       batches=config.batches, updates=config.reward_updates,
                       memory=config.recent if not on_policy else 256)
 
 
-def _learner(config: HeronConfig, place: World) -> Any:
-    if place.algo == "ppo":
+def _learner(config: HeronConfig, algo: str) -> tuple[str, Any]:
+    """The learner's name, and its options."""
+    if algo == "ppo":
         from plaudit.optimize.rl.ppo import PPOConfig
 
-        return PPOConfig(num_envs=8, rollout=64, hidden=(32, 32), lr=3e-3, entropy_coef=0.01)
-    from plaudit.optimize.rl.sac import SACConfig
+        return "ppo", PPOConfig(num_envs=8, rollout=64, hidden=(32, 32), lr=3e-3, entropy_coef=0.01)
+    shared: dict[str, Any] = {"hidden": config.hidden, "batch": config.batch, "num_envs": 4, "warmup": config.warmup,
+                              "update_ratio": config.update_ratio, "rounds": 50}
+    if algo == "dqn":
+        from plaudit.optimize.rl.dqn import DQNConfig
 
-    return SACConfig(hidden=config.hidden, batch=config.batch, num_envs=4, update_ratio=config.update_ratio,
-                     actor_lr=config.lr, critic_lr=config.lr, temperature_lr=config.lr, warmup=config.warmup, rounds=50)
+        return "dqn", DQNConfig(lr=config.lr, collect=1, **shared)
+    shared |= {"actor_lr": config.lr, "critic_lr": config.lr}
+    if algo == "sac":
+        from plaudit.optimize.rl.sac import SACConfig
+
+        return "sac", SACConfig(temperature_lr=config.lr, **shared)
+    from plaudit.optimize.rl.td3 import TD3Config
+
+    return "td3", (TD3Config if algo == "td3" else TD3Config.ddpg)(**shared)
 
 
-def measured(trained: Trained, place: World, *, episodes: int, variants: int) -> dict[str, Any]:
-    """The true return and each factor's outcome: its mean over steps, the top binary one's total."""
-    played = trained.play(episodes=episodes, seed=12345, deterministic=place.algo != "ppo")
+def measured(trained: Trained, place: World, *, episodes: int, variants: int,
+             task: Task | None = None) -> dict[str, Any]:
+    """The true return and each factor's outcome: its mean over steps, the top binary one's total.
+
+    Args:
+        trained: The agents of all variants and seeds.
+        place: What is measured.
+        episodes: Of each agent.
+        variants: Of the reward.
+        task: Where they are judged; None is where they learnt.
+    """
+    played = trained.play(episodes=episodes, seed=12345, deterministic=trained.algo != "ppo", task=task)
     assert played.env_reward is not None
     fold = lambda x: x.reshape(variants, -1, episodes).mean(-1).tolist()  # noqa: E731
     out: dict[str, Any] = {"return": fold(played.returns(played.env_reward))}

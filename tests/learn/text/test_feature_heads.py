@@ -83,6 +83,18 @@ def test_ties_pull_scores_together_or_are_left_out() -> None:
     assert float(torch.cosine_similarity(rao, WEIGHT, 0)) > 0.95
 
 
+def test_dropped_ties_weigh_nothing_beside_the_decay() -> None:
+    table, tie = pairs(400, 4), torch.arange(400) % 2 == 0
+    tied = replace(table, tie_N=tie, label_N=torch.where(tie, 0.5, table.label_N))
+    how = replace(LINEAR, decays=(0.1,), steps=40)
+    dropped = fit_head(tied, options=replace(how, ties="drop"))
+    without = fit_head(replace(tied, weight_N=(~tie).float()), options=how)
+    assert torch.equal(weights(dropped), weights(without))
+    only_ties = replace(tied, weight_N=tie.float())
+    with pytest.raises(BadInput, match="all called equal or of weight 0"):
+        fit_head(only_ties, options=how)
+
+
 def test_margins_push_further_apart() -> None:
     table = pairs(400, 5)
     wide = fit_head(replace(table, margin_N=torch.full((400,), 2.0)), options=LINEAR)

@@ -13,7 +13,7 @@ from plaudit.core.seeds import Seeds
 from plaudit.core.stacked_adam import MemberNoise
 from plaudit.feedback.oracles import Oracle
 from plaudit.feedback.preferences import Preferences
-from plaudit.learn.bradley_terry import BradleyTerryConfig
+from plaudit.learn.bradley_terry import BradleyTerry, BradleyTerryConfig
 from plaudit.learn.features import StepFeatures
 from plaudit.learn.model import LearnedReward
 from plaudit.optimize.rl.callbacks import Callback
@@ -117,6 +117,15 @@ def test_an_annotator_that_cannot_decide_leaves_the_reward_as_it_is() -> None:
     before = hook.reward.net.flat.detach().clone()
     run(hook)
     assert hook.rounds == 3 and torch.equal(before, hook.reward.net.flat)
+
+
+def test_an_annotator_that_only_says_equal_leaves_a_reward_without_ties_as_it_is() -> None:
+    hook = loop(annotator=Oracle(EnvReward(), tie_within=1e6))
+    hook.trainer = BradleyTerry(hook.reward, BradleyTerryConfig(batch=12, lr=1e-2, ties="drop"))
+    before = hook.reward.net.flat.detach().clone()
+    run(hook)
+    assert hook.rounds == 3 and torch.equal(before, hook.reward.net.flat)
+    assert bool((hook.reward.scale == 1).all()), "nothing was compared, so nothing is standardised"
 
 
 def test_a_reward_of_another_population_or_one_that_stands_still_is_refused() -> None:

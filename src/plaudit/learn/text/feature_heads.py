@@ -203,7 +203,7 @@ def fit_head(table: PairTable, *, options: HeadOptions | None = None, seed: int 
         True
     """
     how, seeds = options or HeadOptions(), seed if isinstance(seed, Seeds) else Seeds(seed)
-    _check(table)
+    _check(table, how.ties)
     fold_N, F = _folds(table, how, seeds)
     run = _Stack(table, how, fold_N, F, seeds)
     epochs = max(1, round(how.steps / math.ceil(run.train_Kn.shape[1] / how.batch)))
@@ -229,7 +229,7 @@ class _Stack:
             self.model.net.flat.mul_(how.start)
         self.trainer = BradleyTerry(self.model, BradleyTerryConfig(
             lr=how.lr, batch=how.batch, decay=decays, ties=how.ties, tie_width=how.tie_width, standardise="none"))
-        self.data = _pair_data(table)
+        self.data = _pair_data(table, how.ties)
         out_MN = torch.cat([fold == torch.arange(F).unsqueeze(1) for fold in fold_RN])
         self.train_Kn, self.held_Kn = (_rows(o).repeat(len(how.decays), 1) for o in (~out_MN, out_MN))
         self.best = self.model.net.flat.detach().clone()
@@ -264,13 +264,14 @@ class _Stack:
         return FeatureHead(net, decay=self.how.decays[order[0]], seen_gap_N=self.gaps[list(chosen)].nanmean(0))
 
 
-def _check(table: PairTable) -> None:
+def _check(table: PairTable, ties: Ties) -> None:
     if not len(table) or not float(table.weight_N.sum()) > 0:
         raise BadInput("records", expected="pairs with a weight above 0",
                        received="none" if not len(table) else "only weights of 0")
-    if bool((table.tie_N | (table.label_N == 0.5)).all()):
+    equal_N, counts_N = table.tie_N | (table.label_N == 0.5), _counting(table, ties) > 0
+    if not bool((~equal_N & counts_N).any()):
         raise BadInput("records", expected="pairs of which one option was better",
-                       received=f"{len(table)} pairs, all called equal")
+                       received=f"{len(table)} pairs, all called equal or of weight 0")
     if len(set(table.family)) < 2:
         raise BadInput("records", expected="pairs of at least 2 prompts", received=f"{len(table)} pairs of one",
                        fix="what is learnt from one prompt cannot be tried on another")
@@ -289,13 +290,19 @@ def _folds(table: PairTable, how: HeadOptions, seeds: Seeds) -> tuple[Int[Tensor
     return torch.stack([d[at] for d in deal]), F
 
 
-def _pair_data(table: PairTable) -> PairData:
+def _counting(table: PairTable, ties: Ties) -> Float[Tensor, "N"]:
+    """What the pairs count: nothing where they are ties that are dropped."""
+    return torch.where(table.tie_N, 0.0, table.weight_N) if ties == "drop" else table.weight_N
+
+
+def _pair_data(table: PairTable, ties: Ties) -> PairData:
     """Options are episodes of one step."""
     N, _, C = table.x_N2C.shape
     return PairData(
         features_SD=table.x_N2C.reshape(2 * N, C), first_step=torch.arange(2 * N).view(N, 2),
         weight_N2L=torch.ones(N, 2, 1), label=table.label_N, tie=table.tie_N, margin=table.margin_N,
-        weight=table.weight_N, scale=torch.ones(N), rows=(torch.arange(N),), laid_out=table.x_N2C.reshape(N, 2 * C))
+        weight=_counting(table, ties), scale=torch.ones(N), rows=(torch.arange(N),),
+        laid_out=table.x_N2C.reshape(N, 2 * C))
 
 
 def _rows(chosen_MN: Bool[Tensor, "M N"]) -> Int[Tensor, "M n"]:

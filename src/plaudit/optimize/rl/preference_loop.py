@@ -16,7 +16,7 @@ from plaudit.core.seeds import Seeds
 from plaudit.core.stacked_adam import MemberNoise
 from plaudit.feedback.preferences import Annotator, Preferences
 from plaudit.learn.bradley_terry import BradleyTerry, BradleyTerryConfig
-from plaudit.learn.comparing import pair_data
+from plaudit.learn.comparing import evidence, pair_data
 from plaudit.learn.model import LearnedReward
 from plaudit.optimize.rl.callbacks import Callback
 from plaudit.optimize.rl.collect import Rollout
@@ -204,10 +204,10 @@ class PreferenceLoop(Callback):
         self._count(said)
         self.answers = [*self.answers, said][-self.config.remember:]
         joined = self.answers[0] if len(self.answers) == 1 else Preferences.cat(self.answers)
-        if not bool(joined.known.any()):
+        c = self.trainer.config
+        if not len(evidence(joined, c.ties)):
             return  # nobody could decide: the reward stays as it is
-        data = pair_data(self.reward, joined, over=self.trainer.config.over, discount=self.trainer.config.discount,
-                         level_scale=self.trainer.config.level_scale)
+        data = pair_data(self.reward, joined, over=c.over, discount=c.discount, level_scale=c.level_scale, ties=c.ties)
         loss_K = self.trainer.updates(data, self.config.updates)
         self.trainer.standardise(data)
         self._said["preferences/loss"] = loss_K.view(self.reward.G, -1).mean(1)

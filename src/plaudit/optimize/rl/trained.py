@@ -89,13 +89,14 @@ class Trained:
         actor = self.actor if member is None else self.actor.select([member])
         return LearnedPolicy(actor, deterministic=deterministic, seed=seed)
 
-    def play(self, *, episodes: int, seed: int = 0, deterministic: bool = True) -> Episodes:
+    def play(self, *, episodes: int, seed: int = 0, deterministic: bool = True, task: Task | None = None) -> Episodes:
         """Episodes of all members, rows grouped by member; every member meets the same first states.
 
         Args:
             episodes: For each member.
             seed: Seed of the first states (and of the samples).
             deterministic: Whether the most probable action is taken.
+            task: Where they act, with the same spaces; None is the task that was learnt.
         """
         from plaudit.tasks.rollouts import rollout
 
@@ -104,7 +105,7 @@ class Trained:
         P = len(self.members)
         seeds = Seeds(seed).child("evaluate").integers(episodes)
         policy = self.policy(None, deterministic=deterministic, seed=seed)
-        played = rollout(self.task, policy, seeds=seeds * P, device=str(self._device))
+        played = rollout(self.task if task is None else task, policy, seeds=seeds * P, device=str(self._device))
         ids = torch.tensor(self.members, device=played.device)
         return played.replace(member=ids.repeat_interleave(episodes))
 
