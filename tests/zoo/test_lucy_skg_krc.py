@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from plaudit.core.errors import BadInput
 from plaudit.core.seeds import Seeds
+from plaudit.specify.match import other_side
 from plaudit.specify.soccer import UTILITY_WEIGHTS
 from plaudit.zoo import lucy_skg_krc as zoo
 from plaudit.zoo import lucy_worlds as worlds
@@ -30,12 +33,12 @@ def test_the_utilities_of_every_arm_have_one_standard_deviation_under_random_pla
     reference = worlds.random_matches(config, task, Seeds(0))
     for arm in ("linear", "KRC"):
         for weights in worlds.candidates(config, Seeds(0)):
-            reward = worlds.reward_of(task, arm, weights, dense=0.7, reference=reference)
+            reward = worlds.reward_of(config, task, arm, weights, reference=reference)
             score = reward.score(reference)
             gained = score.contribution("gain(utilities)")[reference.mask]
             assert float(gained.std()) == pytest.approx(0.7, rel=1e-4)
-    assert "gain(utilities)" not in worlds.reward_of(task, "sparse", UTILITY_WEIGHTS, dense=0.7,
-                                                  reference=reference).score(reference).terms
+    assert "gain(utilities)" not in worlds.reward_of(config, task, "sparse", UTILITY_WEIGHTS,
+                                                     reference=reference).score(reference).terms
 
 
 def curves(*rows):
@@ -124,7 +127,7 @@ def test_every_candidate_of_both_arms_is_kept_with_what_each_of_its_agents_won()
 def test_the_points_of_a_curve_are_all_of_the_same_number_of_updates():
     config = replace(SMOKE, bin=2, matched_rows=2)
     task = worlds.make_task(config)
-    reward = worlds.reward_of(task, "sparse", {}, dense=1.0, reference=worlds.random_matches(config, task, Seeds(0)))
+    reward = worlds.reward_of(config, task, "sparse", {}, reference=worlds.random_matches(config, task, Seeds(0)))
     five = worlds.play(config, task, [reward], 0, 5 * 256)
     four = worlds.play(config, task, [reward], 0, 4 * 256)
     assert five == four  # the fifth update fills no point
@@ -133,3 +136,76 @@ def test_the_points_of_a_curve_are_all_of_the_same_number_of_updates():
 def test_the_static_test_is_of_the_rule_and_not_of_the_numbers():
     found = worlds.wrong_direction(SMOKE, Seeds(0))
     assert found == {"linear, away": 1.0, "krc, away": 0.0, "linear, towards": 1.0, "krc, towards": 1.0}
+
+
+# --- the switches -------------------------------------------------------------------------------------------
+
+
+def seen_by(config):
+    """What the KRC arm of these options pays in random matches."""
+    task = worlds.make_task(config)
+    matches = worlds.random_matches(config, task, Seeds(0))
+    return task, matches, worlds.reward_of(config, task, "KRC", UTILITY_WEIGHTS, reference=matches)
+
+
+BUSY = replace(SMOKE, matched_rows=16, matched_steps=120)
+
+
+def test_a_touch_is_paid_for_where_the_ball_goes_or_for_any_acceleration():
+    _, e, directed = seen_by(BUSY)
+    _, _, any_touch = seen_by(worlds.switched(BUSY, "any touch"))
+    touched = e.info["touch"] & e.mask
+    gained = any_touch(e) - directed(e)
+    assert (gained[touched] > 0).all()  # |a| is more than its part towards the goal
+    torch.testing.assert_close(gained[~touched & e.mask], torch.zeros(int((~touched & e.mask).sum())))
+
+
+def test_the_distances_have_the_dispersion_and_density_of_the_options():
+    _, e, published = seen_by(BUSY)
+    for options in ({"w_dis": 3.0}, {"w_den": 3.0}, {"w_dis_goal": 3.0}, {"w_dis_own": 3.0}):
+        assert not torch.allclose(seen_by(replace(BUSY, **options))[2](e), published(e))
+    nothing = {"w_dis": 1.1, "w_den": 1.1, "w_dis_goal": 0.6, "w_dis_own": 0.4}
+    torch.testing.assert_close(seen_by(replace(BUSY, **nothing))[2](e), published(e), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("form", ["gain", "difference", "state"])
+def test_every_form_of_the_utilities_has_the_same_standard_deviation(form):
+    config = replace(BUSY, form=form)
+    task, e, reward = seen_by(config)
+    happened = worlds.events(worlds.Pitch.of(task))
+    assert float((reward(e) - happened(e))[e.mask].std()) == pytest.approx(config.dense, rel=1e-3)
+    own = worlds.utilities(worlds.Pitch.of(task))
+    expected = worlds.utility(own, form=form)(e)[e.mask]
+    torch.testing.assert_close((reward(e) - happened(e))[e.mask], expected * config.dense / expected.std(), atol=1e-3,
+                               rtol=1e-3)
+
+
+def test_the_opponents_reward_is_taken_off():
+    task, e, own = seen_by(BUSY)
+    _, _, sided = seen_by(worlds.switched(BUSY, "less the opponent"))
+    theirs = other_side(worlds.Pitch.of(task).fields, e)
+    torch.testing.assert_close(sided(e), own(e) - own(theirs), atol=1e-4, rtol=1e-4)
+
+
+def test_the_agent_sees_less_or_more():
+    plain = worlds.make_task(SMOKE).obs_space.shape[0]
+    assert worlds.make_task(worlds.switched(SMOKE, "simple view")).obs_space.shape[0] == 17 < plain == 28
+    assert worlds.make_task(worlds.switched(SMOKE, "past actions")).obs_space.shape[0] == plain + 5 * 12
+    with pytest.raises(BadInput, match="observation"):
+        worlds.make_task(replace(SMOKE, world="rocket league", observation="simple"))
+    with pytest.raises(BadInput, match="ablation"):
+        worlds.switched(SMOKE, "no ball")
+
+
+@pytest.mark.parametrize("name", list(worlds.ABLATIONS))
+def test_every_ablation_is_trained_beside_krc(name):
+    job = {"arm": "KRC", "weights": dict(UTILITY_WEIGHTS), "tasks": []}
+    found = worlds.one_arm(SMOKE, Seeds(0), **job, ablation=name)
+    assert np.shape(found["win"]) == (SMOKE.seeds, SMOKE.aux_steps // (SMOKE.num_envs * SMOKE.rollout))
+
+
+def test_ablations_stand_in_the_result_of_a_run(tmp_path):
+    config = replace(SMOKE, ablations=("any touch",))
+    result = run_system(zoo.SYSTEM, scale="smoke", config=config, out=tmp_path)
+    assert result.arm("KRC, any touch").metric == result.arm("KRC + RP").metric
+    assert len(result.data["win"]["KRC, any touch"]) == config.seeds

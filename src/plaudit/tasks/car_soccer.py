@@ -48,7 +48,7 @@ class CarSoccer(ArrayTask):
     A match begins at random places in the own halves and ends with the first goal (`terminated`), or undecided after
     `horizon` decisions of 0.1 s (`truncated`). The environment's own reward is the score: 1 for a goal, -1 for one
     conceded. `info` tells of events: `goal`, `concede`, `touch`, `opponent_touch`, `shot` (a touch after which the
-    ball rolls towards the mouth of their goal), and `is_success`, which is `goal`.
+    ball rolls towards the mouth of their goal), `opponent_shot`, and `is_success`, which is `goal`.
 
     The agent attacks the goal at +x. Observations are numbers of about [-1, 1]; `columns` and `units` say where
     each quantity lies and what to multiply by for metres, metres per second, and boost of 100; `goal`, `own_goal`,
@@ -116,7 +116,8 @@ class CarSoccer(ArrayTask):
         state, touch, scored = play(state_KB, controls, ones, xp)
         goal, concede = scored[0] | False, scored[1] | False
         info = {"goal": goal, "concede": concede, "is_success": scored[0] | False, "touch": touch[0] | False,
-                "opponent_touch": touch[1] | False, "shot": touch[0] & _on_target(state, xp)}
+                "opponent_touch": touch[1] | False, "shot": touch[0] & _on_target(state, xp),
+                "opponent_shot": touch[1] & _on_target(-state[:4], xp)}
         return Moved(state=state, reward=xp.where(goal, 1.0, 0.0) - xp.where(concede, 1.0, 0.0),
                      terminated=scored[0] | scored[1], info=info)
 

@@ -61,7 +61,7 @@ class RocketLeague(Pitched, Task):
 
     An action is one of RLGym's table of 90, held for `tick_skip` of the 120 ticks in a second. The agent's own reward
     is the score: 1 for a goal, -1 for one conceded. `info` has `goal`, `concede`, `touch`, `opponent_touch`, `shot`,
-    `demolish`, `demolished` and `is_success`. Matches begin at random places on the ground.
+    `opponent_shot`, `demolish`, `demolished` and `is_success`. Matches begin at random places on the ground.
 
     Args:
         opponent: `chaser` drives at the ball from behind it; `idle` stands.
@@ -198,14 +198,16 @@ def events_of(before: Any, after: Any, agent: str) -> dict[str, bool]:
     scored = bool(after.goal_scored)
     goal = scored and after.scoring_team == car.team_num
     touch = car.ball_touches > 0
-    ball = after.inverted_ball if car.team_num == 1 else after.ball
+    ball, turned = (after.inverted_ball, after.ball) if car.team_num == 1 else (after.ball, after.inverted_ball)
+    theirs = any(after.cars[n].ball_touches > 0 for n in others)
 
     def fell(name: str) -> bool:
         return bool(after.cars[name].is_demoed and not before.cars[name].is_demoed)
 
     return {"goal": goal, "concede": scored and not goal, "is_success": goal, "touch": touch,
-            "opponent_touch": any(after.cars[n].ball_touches > 0 for n in others), "shot": touch and _on_target(ball),
-            "demolish": any(map(fell, others)), "demolished": fell(agent)}
+            "opponent_touch": theirs, "shot": touch and _on_target(ball),
+            "opponent_shot": theirs and _on_target(turned), "demolish": any(map(fell, others)),
+            "demolished": fell(agent)}
 
 
 def _on_target(ball: Any) -> bool:

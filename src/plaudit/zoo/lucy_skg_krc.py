@@ -4,7 +4,8 @@ Car soccer, one against one, PPO. (1) Goals alone; goals, events and utilities i
 utilities' parts combined by KRC, the signed geometric mean; the two again with weights that were tuned equally: the
 same candidates, each judged by several agents over as many steps as the arms have. The utilities of every arm are
 scaled to one standard deviation a step under random play, so that only the combination differs. (2) KRC with the two
-auxiliary tasks. (3) States at full speed in the wrong direction: what does each pay?
+auxiliary tasks, and with one switch turned at a time (`ABLATIONS`). (3) States at full speed in the wrong direction:
+what does each pay?
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from plaudit.specify.soccer import UTILITY_WEIGHTS
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System
 from plaudit.zoo.lab import Lab
 from plaudit.zoo.lucy_drawing import EARLY, HELPED, MAIN, WIN, draw
-from plaudit.zoo.lucy_worlds import LucyConfig, one_arm, tune, wrong_direction
+from plaudit.zoo.lucy_worlds import LucyConfig, one_arm, switched, tune, wrong_direction
 
 SCORE, FIFTY = "goals for - against, last tenth", "thousand steps to 50% wins, at most all"
 TASKS: Mapping[str, tuple[str, ...]] = {"KRC + SR": ("state",), "KRC + RP": ("reward",),
@@ -87,20 +88,24 @@ def judge(found: Mapping[str, dict[str, np.ndarray]], helped: Mapping[str, dict[
 
 
 def run(config: LucyConfig, lab: Lab) -> Outcome:
-    """Tuning, the arms, the auxiliaries, the static test."""
-    lab.plan(2 + len(MAIN) + len(HELPED) + 1)
+    """Tuning, the arms, the auxiliaries, the ablations, the static test."""
+    switches = {f"KRC, {name}": name for name in config.ablations}
+    for name in config.ablations:
+        switched(config, name)
+    lab.plan(2 + len(MAIN) + len(HELPED) + len(switches) + 1)
     static, = lab.units(wrong_direction, {"static test": {}})
     bases = ["linear", "KRC"]
     tuned = dict(zip(bases, lab.units(tune, {f"tune {a}": {"arm": a} for a in bases}), strict=True))
     jobs: dict[str, dict[str, Any]] = {}
-    for name in (*MAIN, *HELPED):
+    for name in (*MAIN, *HELPED, *switches):
         base = name.split(",")[0].split(" ")[0]
         weights = tuned[base]["tried"][tuned[base]["best"]] if name.endswith("tuned") else dict(UTILITY_WEIGHTS)
-        jobs[name] = {"arm": base, "weights": weights, "tasks": list(TASKS.get(name, ()))}
+        jobs[name] = {"arm": base, "weights": weights, "tasks": list(TASKS.get(name, ())),
+                      "ablation": switches.get(name)}
     curves = dict(zip(jobs, lab.units(one_arm, jobs), strict=True))
     found = {name: measures(config, curves[name]) for name in MAIN}
     points = len(curves["KRC + RP"]["win"][0])
-    helped = {name: measures(config, curves[name], points) for name in ("KRC", *HELPED)}
+    helped = {name: measures(config, curves[name], points) for name in ("KRC", *HELPED, *switches)}
     arms = [Arm(name=name, metric=metric, value=mean_interval(values[metric]), baseline=not name.startswith("KRC"))
             for name, values in found.items() for metric in (WIN, EARLY, SCORE, FIFTY)]
     arms += [Arm(name=name, metric=f"win rate, first {config.aux_steps // 1000}k steps",
@@ -124,7 +129,7 @@ SYSTEM = System(
     scales={
         "smoke": LucyConfig(seeds=2, steps=512, aux_steps=256, candidates=2, tune_seeds=2, tune_steps=256,
                             num_envs=4, rollout=64, epochs=1, matched_rows=4, matched_steps=30, static_states=100,
-                            bin=1),
+                            bin=1, ablations=()),
         "small": LucyConfig(),
         "paper": LucyConfig(seeds=5, world="rocket league", steps=1_000_000_000, aux_steps=1_000_000_000, num_envs=256,
                             rollout=400, candidates=16, tune_steps=50_000_000, epochs=3, lr=3e-4),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 
 from plaudit.core.algebra import PerMember
 from plaudit.core.episodes import Episodes
+from plaudit.core.errors import BadInput
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.rl.auxiliary import Auxiliary
@@ -20,16 +21,19 @@ from plaudit.optimize.rl.callbacks import Callback
 from plaudit.optimize.rl.ppo import PPOConfig
 from plaudit.optimize.rl.train import train
 from plaudit.specify import event, utility
+from plaudit.specify.match import versus
 from plaudit.specify.soccer import (
     DEMOLITION_WEIGHTS,
     EVENT_WEIGHTS,
     UTILITY_WEIGHTS,
+    Nearness,
     Pitch,
     events,
     utilities,
     utility_terms,
 )
 from plaudit.tasks.base import Task
+from plaudit.tasks.past_actions import PastActions
 from plaudit.tasks.policy import RandomPolicy
 from plaudit.tasks.rollouts import rollout
 
@@ -47,13 +51,13 @@ class LucyConfig:
     steps: int = 2_000_000
     """Steps of each agent of the main arms."""
     aux_steps: int = 500_000
-    """Steps of each agent with auxiliary tasks; compared with the same steps of KRC without."""
+    """Steps of each agent with auxiliary tasks or a switch turned; compared with the same steps of KRC."""
     world: Literal["car soccer", "rocket league"] = "car soccer"
     """The 2-D game, or RocketSim (extra `rocket`)."""
     opponent: str = "chaser"
     """The scripted car."""
     dense: float = 1.5
-    """Standard deviation of the utilities' gain in a step under random play, beside a goal that pays 10."""
+    """Standard deviation of what the utilities pay in a step of random play, beside a goal that pays 10."""
     candidates: int = 6
     """Weightings that are tried for each tuned arm, the published one among them."""
     tune_seeds: int = 3
@@ -80,20 +84,74 @@ class LucyConfig:
     """States of the static test."""
     bin: int = 10
     """Updates that make one point of a curve."""
+    directed: bool = True
+    """Whether a touch is paid for the acceleration of the ball towards the goal, or for any."""
+    w_dis: float = 1.1
+    """Dispersion of the distance from car to ball."""
+    w_den: float = 1.1
+    """Its density, in the offensive potential."""
+    w_dis_goal: float = 0.6
+    """Dispersion of the distance from ball to goal."""
+    w_dis_own: float = 0.4
+    """And to one's own goal."""
+    form: Literal["gain", "difference", "state"] = "gain"
+    """How utilities pay: what a step gained, as a potential that pays back at the end, or the state as it is."""
+    form_discount: float = 1.0
+    """Of `gain` and `difference`; 0.99, the learner's, leaves the optimal policies of `difference` alone."""
+    spirit: float | None = None
+    """tau of team spirit, in which the opponent's reward is taken off; None is each player's own reward. With one
+    player a team tau itself changes nothing."""
+    observation: Literal["full", "simple"] = "full"
+    """`simple` leaves out the opponent's motion and boost, and the pads (car soccer)."""
+    past_actions: int = 0
+    """How many of its last actions the agent sees."""
+    ablations: tuple[str, ...] = ("any touch", "plain distances", "utilities as they are", "less the opponent",
+                                  "simple view", "past actions")
+    """Which of `ABLATIONS` are trained, KRC with one switch turned, for `aux_steps`."""
+
+
+ABLATIONS: Mapping[str, Mapping[str, Any]] = {
+    "any touch": {"directed": False},
+    "plain distances": {"w_dis": 1.0, "w_den": 1.0, "w_dis_goal": 1.0, "w_dis_own": 1.0},
+    "utilities as they are": {"form": "state"},
+    "less the opponent": {"spirit": 0.3},
+    "simple view": {"observation": "simple"},
+    "past actions": {"past_actions": 5},
+}
+"""Options that differ from the experiment's, by name."""
 
 
 # --- the parts --------------------------------------------------------------------------------------------
 
 
 def make_task(config: LucyConfig) -> Task:
-    """The game."""
-    if config.world == "rocket league":
-        from plaudit.tasks.rocket import RocketLeague
+    """The game, as the agent sees it."""
+    task = _game(config)
+    return PastActions(task, config.past_actions) if config.past_actions else task
 
-        return RocketLeague(opponent=config.opponent)
-    from plaudit.tasks.car_soccer import CarSoccer
 
-    return CarSoccer(opponent=config.opponent)
+def _game(config: LucyConfig) -> Task:
+    if config.world == "car soccer":
+        from plaudit.tasks.car_soccer import CarSoccer
+
+        return CarSoccer(opponent=config.opponent, observation=config.observation)
+    if config.observation != "full":
+        raise BadInput("config.observation", expected="full in Rocket League", received=config.observation,
+                       fix="pass world='car soccer'")
+    from plaudit.tasks.rocket import RocketLeague
+
+    return RocketLeague(opponent=config.opponent)
+
+
+def switched(config: LucyConfig, ablation: str) -> LucyConfig:
+    """The options of one of `ABLATIONS`.
+
+    Raises:
+        BadInput: for another name.
+    """
+    if ablation not in ABLATIONS:
+        raise BadInput("ablation", expected=f"one of {list(ABLATIONS)}", received=ablation)
+    return replace(config, **ABLATIONS[ablation])
 
 
 def random_matches(config: LucyConfig, task: Task, seeds: Seeds) -> Episodes:
@@ -104,16 +162,24 @@ def random_matches(config: LucyConfig, task: Task, seeds: Seeds) -> Episodes:
                    max_steps=config.matched_steps)
 
 
-def reward_of(task: Any, arm: str, weights: Mapping[str, float], *, dense: float, reference: Episodes) -> Reward:
-    """Goals alone, or goals and events and utilities; see the module's docstring."""
+def reward_of(config: LucyConfig, task: Any, arm: str, weights: Mapping[str, float], *,
+              reference: Episodes) -> Reward:
+    """Goals alone, or goals and events and utilities, whose standard deviation in `reference` is `config.dense`."""
     pitch = Pitch.of(task)
     if arm == "sparse":
-        return events(pitch, weights=GOALS)
-    combine = "krc" if arm.startswith("KRC") else "linear"
-    gained = utility(utilities(pitch, combine=combine, weights=weights), form="gain")
-    spread = float(gained(reference)[reference.mask].std())
+        return _sided(config, pitch, events(pitch, weights=GOALS))
+    nearness = Nearness(dispersion=config.w_dis, density=config.w_den, goal=config.w_dis_goal,
+                        own_goal=config.w_dis_own)
+    state = utilities(pitch, combine="krc" if arm.startswith("KRC") else "linear", weights=weights, nearness=nearness)
+    paid = utility(state, form=config.form, discount=config.form_discount)
+    spread = float(paid(reference)[reference.mask].std())
     happened = {**EVENT_WEIGHTS, **(DEMOLITION_WEIGHTS if "demolish" in reference.info else {})}
-    return events(pitch, weights=happened) + (dense / spread) * gained
+    return _sided(config, pitch, events(pitch, weights=happened, directed=config.directed)
+                  + (config.dense / spread) * paid)
+
+
+def _sided(config: LucyConfig, pitch: Pitch, own: Reward) -> Reward:
+    return own if config.spirit is None else versus(own, pitch, spirit=config.spirit)
 
 
 def candidates(config: LucyConfig, seeds: Seeds) -> list[dict[str, float]]:
@@ -167,7 +233,7 @@ def tune(config: LucyConfig, seeds: Seeds, *, arm: str) -> dict[str, Any]:
     task = make_task(config)
     reference = random_matches(config, task, seeds)
     tried = candidates(config, seeds)
-    rewards = [reward_of(task, arm, w, dense=config.dense, reference=reference) for w in tried]
+    rewards = [reward_of(config, task, arm, w, reference=reference) for w in tried]
     judged = play(config, task, [r for r in rewards for _ in range(config.tune_seeds)],
                   seeds.child("tune").integer(), config.tune_steps)
     wins = np.array(judged["win"]).mean(1).reshape(len(tried), config.tune_seeds)
@@ -186,17 +252,18 @@ def spread(wins: np.ndarray) -> np.ndarray:
 
 
 def one_arm(config: LucyConfig, seeds: Seeds, *, arm: str, weights: Mapping[str, float],
-            tasks: Sequence[str]) -> Curve:
-    """The curves of all agents of an arm; agent s begins alike in every arm."""
+            tasks: Sequence[str], ablation: str | None) -> Curve:
+    """The curves of all agents of an arm; agent s begins alike in every arm that has its network."""
+    config = config if ablation is None else switched(config, ablation)
     task = make_task(config)
-    reward = reward_of(task, arm, weights, dense=config.dense, reference=random_matches(config, task, seeds))
+    reward = reward_of(config, task, arm, weights, reference=random_matches(config, task, seeds))
     heads: list[Auxiliary] = []
     if "state" in tasks:
         heads.append(StateReconstruction(weight=config.w_state))
     if "reward" in tasks:
         heads.append(RewardPrediction(weight=config.w_reward))
     return play(config, task, [reward] * config.seeds, seeds.child("train").integer(),
-                config.aux_steps if tasks else config.steps, heads)
+                config.aux_steps if tasks or ablation else config.steps, heads)
 
 
 # --- (3) the static test ----------------------------------------------------------------------------------
