@@ -14,6 +14,7 @@ from plaudit.specify.soccer import Pitch, events, utilities
 from plaudit.tasks.car_soccer import CarSoccer
 from plaudit.tasks.car_soccer_physics import turned
 from plaudit.tasks.policy import RandomPolicy
+from plaudit.tasks.rocket import RocketLeague
 from plaudit.tasks.rollouts import rollout
 
 SEEN = ("ball_position", "ball_velocity", "car_position", "car_velocity", "car_heading", "boost", "opponent_position",
@@ -100,3 +101,15 @@ def test_where_the_opponent_is_not_seen_or_the_reward_is_not_of_steps_it_says_so
     e = rollout(CarSoccer(), RandomPolicy(CarSoccer().action_space, seeds=0), seeds=[0], max_steps=3)
     with pytest.raises(UnknownReward, match="env_reward"):
         versus(EnvReward(), pitch)(e)  # whose is it?
+
+
+def test_in_rocket_league_the_field_turns_about_the_vertical():
+    pitch = Pitch.of(RocketLeague())
+    obs = torch.randn(6, 1, RocketLeague().obs_space.shape[0], generator=torch.Generator().manual_seed(0))
+    e = Episodes.of_transitions(obs=obs[:, 0], action=torch.zeros(6), next_obs=obs[:, 0])
+    theirs = other_side(pitch.fields, e)
+    mine, seen = (pitch.fields[n].read(x) for n, x in (("opponent_velocity", e), ("car_velocity", theirs)))
+    torch.testing.assert_close(seen, mine * torch.tensor([-1.0, -1.0, 1.0]))
+    known = ~other_side(pitch.fields, theirs).obs.isnan()
+    torch.testing.assert_close(other_side(pitch.fields, theirs).obs[known], obs[known])
+    assert versus(utility(utilities(pitch), form="gain"), pitch).score(e).all_known

@@ -209,3 +209,11 @@ def test_ablations_stand_in_the_result_of_a_run(tmp_path):
     result = run_system(zoo.SYSTEM, scale="smoke", config=config, out=tmp_path)
     assert result.arm("KRC, any touch").metric == result.arm("KRC + RP").metric
     assert len(result.data["win"]["KRC, any touch"]) == config.seeds
+
+
+@pytest.mark.parametrize("scale", list(zoo.SYSTEM.scales))
+def test_every_scale_can_play_its_ablations(scale):
+    config = zoo.SYSTEM.scales[scale]
+    changed = [worlds.switched(config, name) for name in config.ablations]
+    assert all(c != config for c in changed)
+    assert all(worlds.make_task(c).horizon > 0 for c in changed)

@@ -28,6 +28,7 @@ from plaudit.tasks.car_soccer_physics import (
     controls_of,
     play,
 )
+from plaudit.tasks.entities import Entities, Kind
 
 Opponent = Literal["chaser", "defender", "idle"]
 Observation = Literal["full", "simple"]
@@ -90,6 +91,8 @@ class CarSoccer(ArrayTask):
         self.goal, self.own_goal = (LENGTH, 0.0), (-LENGTH, 0.0)
         self.ball_speed, self.car_speed, self.contact = BALL_SPEED, BOOST_SPEED, BALL + CAR
         size = sum(len(c) for c in self.columns.values())
+        self.entities = _entities(self.columns)
+        """Which of its numbers belong to the own car, the ball, the other car and the pads."""
         self.obs_space = gymnasium.spaces.Box(-4.0, 4.0, shape=(size,), dtype=np.float32)
         self.action_space = gymnasium.spaces.Discrete(ACTIONS)
 
@@ -164,6 +167,17 @@ def script(opponent: str, state_KB: Array, xp: ModuleType) -> tuple[Array, Array
     throttle = xp.where(d < 0.15, 0.0, xp.where(behind, -1.0, 1.0))
     boost = xp.where((ahead > 0.97) & (d > 1.5), 1.0, 0.0)
     return throttle, xp.where(behind, -steer, steer), boost * (throttle > 0)
+
+
+def _entities(columns: Mapping[str, tuple[int, ...]]) -> Entities:
+    def of(*names: str) -> tuple[int, ...]:
+        return tuple(c for name in names for c in columns.get(name, ()))
+
+    kinds = {"ball": Kind((of("ball_position", "ball_velocity", "ball_ahead", "ball_ahead_velocity"),)),
+             "cars": Kind((of("opponent_position", "opponent_velocity", "opponent_heading", "opponent_boost"),))}
+    if "pads" in columns:
+        kinds["pads"] = Kind(tuple((c,) for c in columns["pads"]), tuple((x / LENGTH, y / LENGTH) for x, y in PADS))
+    return Entities(of("car_position", "car_velocity", "car_heading", "boost"), kinds)
 
 
 def _on_target(s: Array, xp: ModuleType) -> Array:

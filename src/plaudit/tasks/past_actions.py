@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from plaudit.core.errors import BadInput
 from plaudit.core.tree import Tree
 from plaudit.tasks.base import Batch, Step, Task
+from plaudit.tasks.entities import Entities
 
 _SHOWN = ("goal", "own_goal", "ball_speed", "car_speed", "contact")
 """What games say of themselves, which is as true of the game with memory."""
@@ -59,6 +61,12 @@ class PastActions(Task):
         """Where each quantity lies in an observation."""
         self.units: Mapping[str, float] = {**getattr(task, "units", {}), "past_actions": 1.0}
         """What to multiply each quantity by."""
+
+    @property
+    def entities(self) -> Entities | None:
+        """Those of the task, whose query knows the past actions; None where it names none."""
+        inner = getattr(self.task, "entities", None)
+        return replace(inner, query=inner.query + self.past) if isinstance(inner, Entities) else None
 
     def make(self, num_envs: int, *, device: str = "cpu", render: bool = False) -> PastActionsBatch:
         return PastActionsBatch(self, self.task.make(num_envs, device=device, render=render))

@@ -20,6 +20,7 @@ from plaudit.core.errors import BadInput
 from plaudit.core.extras import require
 from plaudit.tasks.arrays import check_seeds, episode_seed
 from plaudit.tasks.base import Batch, Step, Task
+from plaudit.tasks.entities import Entities, Kind
 
 FieldUU, BallSpeed, CarSpeed = 5120.0, 6000.0, 2300.0
 """The back wall (uu), and the largest speeds of ball and car (uu/s)."""
@@ -48,12 +49,21 @@ UNITS: Mapping[str, float] = {
 """What to multiply each quantity by for uu, uu/s and boost of 100."""
 
 
+def _columns_of(*names: str) -> tuple[int, ...]:
+    return tuple(c for name in names for c in COLUMNS[name])
+
+
 class Pitched:
     """What shapes need to know of the arena (`plaudit.specify.soccer.Pitch.of` reads it)."""
 
     columns, units = COLUMNS, UNITS
     goal, own_goal = (0.0, FieldUU, MOUTH_HEIGHT / 2), (0.0, -FieldUU, MOUTH_HEIGHT / 2)
     ball_speed, car_speed, contact = BallSpeed, CarSpeed, CONTACT
+    entities = Entities(
+        _columns_of("car_position", "car_velocity", "car_forward", "car_up", "car_spin", "boost", "on_ground",
+                    "has_flip"),
+        {"ball": Kind((_columns_of("ball_position", "ball_velocity", "ball_ahead"),)),
+         "cars": Kind((_columns_of("opponent_position", "opponent_velocity", "opponent_forward", "opponent_boost"),))})
 
 
 class RocketLeague(Pitched, Task):

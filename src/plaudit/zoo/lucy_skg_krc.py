@@ -22,7 +22,7 @@ from plaudit.specify.soccer import UTILITY_WEIGHTS
 from plaudit.zoo.contract import Arm, Criterion, Outcome, System
 from plaudit.zoo.lab import Lab
 from plaudit.zoo.lucy_drawing import EARLY, HELPED, MAIN, WIN, draw
-from plaudit.zoo.lucy_worlds import LucyConfig, one_arm, switched, tune, wrong_direction
+from plaudit.zoo.lucy_worlds import LucyConfig, make_task, one_arm, switched, tune, wrong_direction
 
 SCORE, FIFTY = "goals for - against, last tenth", "thousand steps to 50% wins, at most all"
 TASKS: Mapping[str, tuple[str, ...]] = {"KRC + SR": ("state",), "KRC + RP": ("reward",),
@@ -91,7 +91,7 @@ def run(config: LucyConfig, lab: Lab) -> Outcome:
     """Tuning, the arms, the auxiliaries, the ablations, the static test."""
     switches = {f"KRC, {name}": name for name in config.ablations}
     for name in config.ablations:
-        switched(config, name)
+        make_task(switched(config, name))  # what cannot be played is known before the hours
     lab.plan(2 + len(MAIN) + len(HELPED) + len(switches) + 1)
     static, = lab.units(wrong_direction, {"static test": {}})
     bases = ["linear", "KRC"]
@@ -132,6 +132,8 @@ SYSTEM = System(
                             bin=1, ablations=()),
         "small": LucyConfig(),
         "paper": LucyConfig(seeds=5, world="rocket league", steps=1_000_000_000, aux_steps=1_000_000_000, num_envs=256,
-                            rollout=400, candidates=16, tune_steps=50_000_000, epochs=3, lr=3e-4),
+                            rollout=400, candidates=16, tune_steps=50_000_000, epochs=3, lr=3e-4, network="attention",
+                            past_actions=5, spirit=0.3,
+                            ablations=("any touch", "plain distances", "utilities as they are")),
     },
     run=run, draw=draw)

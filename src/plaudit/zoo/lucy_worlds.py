@@ -58,7 +58,7 @@ class LucyConfig:
     """The scripted car."""
     dense: float = 1.5
     """Standard deviation of what the utilities pay in a step of random play, beside a goal that pays 10."""
-    candidates: int = 6
+    candidates: int = 5
     """Weightings that are tried for each tuned arm, the published one among them."""
     tune_seeds: int = 3
     """Agents that judge each candidate; none of them is among those of the arms."""
@@ -105,6 +105,8 @@ class LucyConfig:
     """`simple` leaves out the opponent's motion and boost, and the pads (car soccer)."""
     past_actions: int = 0
     """How many of its last actions the agent sees."""
+    network: Literal["perceptron", "attention"] = "perceptron"
+    """`attention` looks from the own car at ball, other car and pads, as the paper's Perceiver does."""
     ablations: tuple[str, ...] = ("any touch", "plain distances", "utilities as they are", "less the opponent",
                                   "simple view", "past actions")
     """Which of `ABLATIONS` are trained, KRC with one switch turned, for `aux_steps`."""
@@ -117,6 +119,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "less the opponent": {"spirit": 0.3},
     "simple view": {"observation": "simple"},
     "past actions": {"past_actions": 5},
+    "attention": {"network": "attention"},
 }
 """Options that differ from the experiment's, by name."""
 
@@ -211,7 +214,8 @@ def play(config: LucyConfig, task: Task, rewards: Sequence[Reward], seed: int, s
     """Trains one agent on each reward, side by side; the curves [member][point]."""
     curves = Curves()
     ppo = PPOConfig(num_envs=config.num_envs, rollout=config.rollout, epochs=config.epochs, minibatches=4,
-                    lr=config.lr, anneal_lr=False, discount=0.99, entropy_coef=0.005, scale_reward=True)
+                    lr=config.lr, anneal_lr=False, discount=0.99, entropy_coef=0.005, scale_reward=True,
+                    network=config.network)
     same = all(r is rewards[0] for r in rewards)
     train("ppo", task, reward=rewards[0] if same else PerMember(rewards), population=len(rewards), steps=steps,
           seed=seed, config=ppo, callbacks=[curves], progress=False, auxiliaries=list(auxiliaries),
