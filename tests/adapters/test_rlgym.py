@@ -90,6 +90,9 @@ def test_events_belong_to_the_right_side():
     shot = a_state(ball=(0.0, 3000.0, 93.0), ball_velocity=(0.0, 3000.0, 0.0), touches=1)
     wide = a_state(ball=(0.0, 3000.0, 93.0), ball_velocity=(3000.0, 3000.0, 0.0), touches=1)
     assert events_of(before, shot, "blue-0")["shot"] and not events_of(before, wide, "blue-0")["shot"]
+    assert events_of(before, shot, "orange-0")["opponent_shot"]
+    assert not events_of(before, shot, "blue-0")["opponent_shot"]
+    assert not events_of(before, wide, "orange-0")["opponent_shot"]
 
 
 def test_states_become_episodes_that_end_with_a_goal():

@@ -8,8 +8,11 @@ from plaudit.specify import utility
 from plaudit.specify.soccer import (
     DEMOLITION_WEIGHTS,
     EVENT_WEIGHTS,
+    PUBLISHED,
     UTILITY_WEIGHTS,
+    Nearness,
     Pitch,
+    components,
     events,
     utilities,
     utility_terms,
@@ -74,3 +77,21 @@ def test_what_is_no_weight_and_what_is_no_game_are_refused(played):
                   lambda: Pitch.of(CartPole())):
         with pytest.raises(BadInput):
             wrong()
+
+
+def test_dispersion_and_density_shape_the_distances_that_they_name(played):
+    """Equation 2 by hand: exp(-d / (2 scale w_dis)) ** (1 / w_den)."""
+    pitch, e = played
+    parts = components(pitch, nearness=Nearness(dispersion=0.7, density=3.0, goal=0.9, own_goal=0.2))
+    read = {n: pitch.fields[n].read(e).double() for n in ("car_position", "ball_position")}
+    away = ((read["car_position"] - read["ball_position"]).norm(dim=-1) - pitch.contact).clamp(min=0)
+    near = torch.exp(-0.5 * away / (pitch.car_speed * 0.7))
+    torch.testing.assert_close(parts["near"](e).double(), near * e.mask, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(parts["near, dense"](e).double(), near ** (1 / 3.0) * e.mask, atol=1e-5, rtol=1e-4)
+    ends = [(read["ball_position"] - torch.tensor(g)).norm(dim=-1) for g in (pitch.goal, pitch.own_goal)]
+    theirs, own = (torch.exp(-0.5 * d / (pitch.ball_speed * w)) for d, w in zip(ends, (0.9, 0.2), strict=True))
+    torch.testing.assert_close(parts["distance difference"](e).double(), (0.5 * theirs - 0.5 * own) * e.mask,
+                               atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(utilities(pitch, nearness=PUBLISHED)(e), utilities(pitch)(e), rtol=0, atol=0)
+    with pytest.raises(BadInput, match="density"):
+        utilities(pitch, nearness=Nearness(density=0.0))

@@ -27,6 +27,29 @@ DEMOLITION_WEIGHTS: Mapping[str, float] = {"demolish": 2.0, "demolished": -2.0}
 """For games in which cars can be destroyed: `events(pitch, weights={**EVENT_WEIGHTS, **DEMOLITION_WEIGHTS})`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Nearness:
+    """How the distances are shaped (eq. 2): dispersions (w_dis) spread a reward, a density (w_den) makes it concave.
+
+    Example:
+        >>> Nearness(density=2.0).dispersion
+        1.1
+    """
+
+    dispersion: float = 1.1
+    """From the car to the ball."""
+    density: float = 1.1
+    """Likewise, in the offensive potential alone."""
+    goal: float = 0.6
+    """Dispersion from the ball to the goal."""
+    own_goal: float = 0.4
+    """And to one's own."""
+
+
+PUBLISHED = Nearness()
+"""The numbers of the public re-implementations."""
+
+
 @dataclass(frozen=True)
 class Pitch:
     """Where things lie in the observations of a game, and how large and fast they are.
@@ -61,8 +84,11 @@ class Pitch:
             raise BadInput("task", expected="a game such as CarSoccer-v0", received=repr(task)) from error
 
 
-def components(pitch: Pitch) -> dict[str, Shape]:
+def components(pitch: Pitch, *, nearness: Nearness = PUBLISHED) -> dict[str, Shape]:
     """The parts by name, functions of the state; those that are combined appear once each.
+
+    Raises:
+        BadInput: for a dispersion or density that is not positive.
 
     Example:
         >>> from plaudit.tasks.car_soccer import CarSoccer
@@ -73,30 +99,34 @@ def components(pitch: Pitch) -> dict[str, Shape]:
     car, ball = f["car_position"], f["ball_position"]
     return {
         "distance difference": shapes.distance_difference(ball, pitch.goal, pitch.own_goal, scale=pitch.ball_speed,
+                                                          offense_dispersion=nearness.goal,
+                                                          defense_dispersion=nearness.own_goal,
                                                           name="distance difference"),
         "ball to goal": shapes.speed_towards(ball, pitch.goal, f["ball_velocity"], largest=pitch.ball_speed,
                                              name="ball to goal"),
         "boost": shapes.saved(f["boost"], full=100.0, name="boost"),
         "alignment": shapes.alignment(car, ball, pitch.goal, pitch.own_goal, name="alignment"),
-        "near": shapes.distance(car, ball, scale=pitch.car_speed, dispersion=1.1, surface=pitch.contact, name="near"),
-        "near, dense": shapes.distance(car, ball, scale=pitch.car_speed, dispersion=1.1, density=1.1,
-                                       surface=pitch.contact, name="near, dense"),
+        "near": shapes.distance(car, ball, scale=pitch.car_speed, dispersion=nearness.dispersion,
+                                surface=pitch.contact, name="near"),
+        "near, dense": shapes.distance(car, ball, scale=pitch.car_speed, dispersion=nearness.dispersion,
+                                       density=nearness.density, surface=pitch.contact, name="near, dense"),
         "speed to ball": shapes.speed_towards(car, ball, f["car_velocity"], largest=pitch.car_speed,
                                               name="speed to ball"),
     }
 
 
-def utility_terms(pitch: Pitch, *, combine: Combine | str = "krc") -> dict[str, Reward]:
+def utility_terms(pitch: Pitch, *, combine: Combine | str = "krc",
+                  nearness: Nearness = PUBLISHED) -> dict[str, Reward]:
     """The five utilities by the names of `UTILITY_WEIGHTS`, each a function of the state of about [-1, 1].
 
     `krc` multiplies the parts of the last two (signed geometric mean); `linear` takes their arithmetic mean.
 
     Raises:
-        BadInput: for another combination.
+        BadInput: for another combination, or a dispersion or density that is not positive.
     """
     if combine not in ("krc", "linear"):
         raise BadInput("combine", expected="krc or linear", received=combine)
-    c = components(pitch)
+    c = components(pitch, nearness=nearness)
     mixed = {"aligned and near": [c["alignment"], c["near"]],
              "offensive potential": [c["alignment"], c["near, dense"], c["speed to ball"].clip(-1.0, 1.0)]}
     together: dict[str, Reward] = {}
@@ -107,7 +137,7 @@ def utility_terms(pitch: Pitch, *, combine: Combine | str = "krc") -> dict[str, 
 
 
 def utilities(pitch: Pitch, *, combine: Combine | str = "krc", weights: Mapping[str, float] = UTILITY_WEIGHTS,
-              name: str = "utilities") -> Reward:
+              nearness: Nearness = PUBLISHED, name: str = "utilities") -> Reward:
     """The weighted sum of the five utilities: a function of the state, for `utility` or `shaped_by`.
 
     Raises:
@@ -116,7 +146,7 @@ def utilities(pitch: Pitch, *, combine: Combine | str = "krc", weights: Mapping[
     strange = set(weights) - set(UTILITY_WEIGHTS)
     if strange:
         raise BadInput("weights", expected=f"some of {list(UTILITY_WEIGHTS)}", received=sorted(strange))
-    terms = utility_terms(pitch, combine=combine)
+    terms = utility_terms(pitch, combine=combine, nearness=nearness)
     return total([(w, terms[n]) for n, w in weights.items()], name=name)
 
 

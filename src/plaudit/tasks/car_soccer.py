@@ -28,6 +28,7 @@ from plaudit.tasks.car_soccer_physics import (
     controls_of,
     play,
 )
+from plaudit.tasks.entities import Entities, Kind
 
 Opponent = Literal["chaser", "defender", "idle"]
 Observation = Literal["full", "simple"]
@@ -48,7 +49,7 @@ class CarSoccer(ArrayTask):
     A match begins at random places in the own halves and ends with the first goal (`terminated`), or undecided after
     `horizon` decisions of 0.1 s (`truncated`). The environment's own reward is the score: 1 for a goal, -1 for one
     conceded. `info` tells of events: `goal`, `concede`, `touch`, `opponent_touch`, `shot` (a touch after which the
-    ball rolls towards the mouth of their goal), and `is_success`, which is `goal`.
+    ball rolls towards the mouth of their goal), `opponent_shot`, and `is_success`, which is `goal`.
 
     The agent attacks the goal at +x. Observations are numbers of about [-1, 1]; `columns` and `units` say where
     each quantity lies and what to multiply by for metres, metres per second, and boost of 100; `goal`, `own_goal`,
@@ -90,6 +91,8 @@ class CarSoccer(ArrayTask):
         self.goal, self.own_goal = (LENGTH, 0.0), (-LENGTH, 0.0)
         self.ball_speed, self.car_speed, self.contact = BALL_SPEED, BOOST_SPEED, BALL + CAR
         size = sum(len(c) for c in self.columns.values())
+        self.entities = _entities(self.columns)
+        """Which of its numbers belong to the own car, the ball, the other car and the pads."""
         self.obs_space = gymnasium.spaces.Box(-4.0, 4.0, shape=(size,), dtype=np.float32)
         self.action_space = gymnasium.spaces.Discrete(ACTIONS)
 
@@ -116,7 +119,8 @@ class CarSoccer(ArrayTask):
         state, touch, scored = play(state_KB, controls, ones, xp)
         goal, concede = scored[0] | False, scored[1] | False
         info = {"goal": goal, "concede": concede, "is_success": scored[0] | False, "touch": touch[0] | False,
-                "opponent_touch": touch[1] | False, "shot": touch[0] & _on_target(state, xp)}
+                "opponent_touch": touch[1] | False, "shot": touch[0] & _on_target(state, xp),
+                "opponent_shot": touch[1] & _on_target(-state[:4], xp)}
         return Moved(state=state, reward=xp.where(goal, 1.0, 0.0) - xp.where(concede, 1.0, 0.0),
                      terminated=scored[0] | scored[1], info=info)
 
@@ -163,6 +167,17 @@ def script(opponent: str, state_KB: Array, xp: ModuleType) -> tuple[Array, Array
     throttle = xp.where(d < 0.15, 0.0, xp.where(behind, -1.0, 1.0))
     boost = xp.where((ahead > 0.97) & (d > 1.5), 1.0, 0.0)
     return throttle, xp.where(behind, -steer, steer), boost * (throttle > 0)
+
+
+def _entities(columns: Mapping[str, tuple[int, ...]]) -> Entities:
+    def of(*names: str) -> tuple[int, ...]:
+        return tuple(c for name in names for c in columns.get(name, ()))
+
+    kinds = {"ball": Kind((of("ball_position", "ball_velocity", "ball_ahead", "ball_ahead_velocity"),)),
+             "cars": Kind((of("opponent_position", "opponent_velocity", "opponent_heading", "opponent_boost"),))}
+    if "pads" in columns:
+        kinds["pads"] = Kind(tuple((c,) for c in columns["pads"]), tuple((x / LENGTH, y / LENGTH) for x, y in PADS))
+    return Entities(of("car_position", "car_velocity", "car_heading", "boost"), kinds)
 
 
 def _on_target(s: Array, xp: ModuleType) -> Array:

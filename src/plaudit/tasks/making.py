@@ -87,6 +87,10 @@ def from_spec(spec: Mapping[str, Any]) -> Task:
         from plaudit.tasks.pooled import PooledTask
 
         return PooledTask(spec["id"], spec.get("kwargs", {}), horizon=spec.get("horizon"))
+    if kind == "past actions":
+        from plaudit.tasks.past_actions import PastActions
+
+        return PastActions(from_spec(spec.get("task", {})), spec.get("length", 5))
     if kind == "gridworld":
         from plaudit.tasks.gridworld import GridWorld
 
@@ -95,7 +99,7 @@ def from_spec(spec: Mapping[str, Any]) -> Task:
         raise Unsupported(f"the task is made by {spec.get('target')!r}, code in a file of the user's; load that "
                           "function yourself (plaudit asks for consent on the command line) and pass it to make()")
     raise BadInput("spec", received=dict(spec), expected="a dictionary that Task.spec() gave (kind classic, gym, "
-                   "gridworld, car soccer, rocket league or target)")
+                   "gridworld, car soccer, rocket league, past actions or target)")
 
 
 def _call(name: str, cls: Callable[..., Task], kwargs: dict[str, Any]) -> Task:

@@ -20,6 +20,7 @@ from plaudit.core.errors import BadInput
 from plaudit.core.extras import require
 from plaudit.tasks.arrays import check_seeds, episode_seed
 from plaudit.tasks.base import Batch, Step, Task
+from plaudit.tasks.entities import Entities, Kind
 
 FieldUU, BallSpeed, CarSpeed = 5120.0, 6000.0, 2300.0
 """The back wall (uu), and the largest speeds of ball and car (uu/s)."""
@@ -48,12 +49,21 @@ UNITS: Mapping[str, float] = {
 """What to multiply each quantity by for uu, uu/s and boost of 100."""
 
 
+def _columns_of(*names: str) -> tuple[int, ...]:
+    return tuple(c for name in names for c in COLUMNS[name])
+
+
 class Pitched:
     """What shapes need to know of the arena (`plaudit.specify.soccer.Pitch.of` reads it)."""
 
     columns, units = COLUMNS, UNITS
     goal, own_goal = (0.0, FieldUU, MOUTH_HEIGHT / 2), (0.0, -FieldUU, MOUTH_HEIGHT / 2)
     ball_speed, car_speed, contact = BallSpeed, CarSpeed, CONTACT
+    entities = Entities(
+        _columns_of("car_position", "car_velocity", "car_forward", "car_up", "car_spin", "boost", "on_ground",
+                    "has_flip"),
+        {"ball": Kind((_columns_of("ball_position", "ball_velocity", "ball_ahead"),)),
+         "cars": Kind((_columns_of("opponent_position", "opponent_velocity", "opponent_forward", "opponent_boost"),))})
 
 
 class RocketLeague(Pitched, Task):
@@ -61,7 +71,7 @@ class RocketLeague(Pitched, Task):
 
     An action is one of RLGym's table of 90, held for `tick_skip` of the 120 ticks in a second. The agent's own reward
     is the score: 1 for a goal, -1 for one conceded. `info` has `goal`, `concede`, `touch`, `opponent_touch`, `shot`,
-    `demolish`, `demolished` and `is_success`. Matches begin at random places on the ground.
+    `opponent_shot`, `demolish`, `demolished` and `is_success`. Matches begin at random places on the ground.
 
     Args:
         opponent: `chaser` drives at the ball from behind it; `idle` stands.
@@ -198,14 +208,16 @@ def events_of(before: Any, after: Any, agent: str) -> dict[str, bool]:
     scored = bool(after.goal_scored)
     goal = scored and after.scoring_team == car.team_num
     touch = car.ball_touches > 0
-    ball = after.inverted_ball if car.team_num == 1 else after.ball
+    ball, turned = (after.inverted_ball, after.ball) if car.team_num == 1 else (after.ball, after.inverted_ball)
+    theirs = any(after.cars[n].ball_touches > 0 for n in others)
 
     def fell(name: str) -> bool:
         return bool(after.cars[name].is_demoed and not before.cars[name].is_demoed)
 
     return {"goal": goal, "concede": scored and not goal, "is_success": goal, "touch": touch,
-            "opponent_touch": any(after.cars[n].ball_touches > 0 for n in others), "shot": touch and _on_target(ball),
-            "demolish": any(map(fell, others)), "demolished": fell(agent)}
+            "opponent_touch": theirs, "shot": touch and _on_target(ball),
+            "opponent_shot": theirs and _on_target(turned), "demolish": any(map(fell, others)),
+            "demolished": fell(agent)}
 
 
 def _on_target(ball: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -15,6 +16,7 @@ from plaudit.core.normalise import RunningMoments
 from plaudit.core.seeds import Seeds
 from plaudit.core.tree import Tree, tree_map
 from plaudit.optimize.rl import fused
+from plaudit.optimize.rl.attention import PopulationAttention, entities_of
 from plaudit.optimize.rl.auxiliary import Auxiliary
 from plaudit.optimize.rl.collect import Collector, Rollout
 from plaudit.optimize.rl.heads import Categorical, Gaussian
@@ -34,6 +36,7 @@ from plaudit.optimize.rl.vision import population_net
 from plaudit.tasks.base import Task
 
 Engine = Literal["auto", "torch", "fused"]
+Network = Literal["perceptron", "attention"]
 _WORTH_IT = 1_000_000
 """From how many passes of a member's steps through the update `auto` takes the fused engine: some 6 s of work for one
 member. Loading compiled code costs under 1 s; making it, once on a machine, 10 to 15 s. Nothing but the config and the
@@ -89,6 +92,8 @@ class PPOConfig:
     """What lies between the layers."""
     layer_norm: bool = False
     """Whether hidden layers are normalised."""
+    network: Network = "perceptron"
+    """`attention` looks at the things that the task's `entities` name before the hidden layers, in their width."""
     log_std: float = 0.0
     """Initial log standard deviation of continuous actions, in units of half the action range."""
     engine: Engine = "auto"
@@ -101,6 +106,8 @@ class PPOConfig:
                 raise BadInput(f"config.{name}", expected="an integer >= 1", received=getattr(self, name))
         if self.engine not in (engines := get_args(Engine)):
             raise BadInput("config.engine", expected=f"one of {', '.join(engines)}", received=self.engine)
+        if self.network not in (networks := get_args(Network)):
+            raise BadInput("config.network", expected=f"one of {', '.join(networks)}", received=self.network)
         if self.minibatches > self.num_envs * self.rollout:
             raise BadInput("config.minibatches", received=self.minibatches,
                            expected=f"at most num_envs * rollout = {self.num_envs * self.rollout}")
@@ -153,10 +160,14 @@ class PPO(Learner):
         shared: dict[str, Any] = {"generators": self.init_generators, "activation": config.activation,
                                   "layer_norm": config.layer_norm, "device": device}
         free = 0 if choices is not None else K
-        pictures, D = self.encoder.pictures, self.encoder.size
-        net = population_net(pictures, (D, *config.hidden, head.outputs - free), output_gain=0.01,
-                             free_outputs=free, free_value=config.log_std, **shared)
-        self.critic = population_net(pictures, (D, *config.hidden, 1), **shared)
+        D = self.encoder.size
+        if config.network == "attention":
+            build = partial(PopulationAttention, entities=entities_of(task))
+        else:
+            build = partial(population_net, self.encoder.pictures)
+        net = build((D, *config.hidden, head.outputs - free), output_gain=0.01, free_outputs=free,
+                    free_value=config.log_std, **shared)
+        self.critic = build((D, *config.hidden, 1), **shared)
         moments = RunningMoments(self.encoder.size, population=self.P, device=device) if config.normalise_obs else None
         self.actor = Actor(encoder=self.encoder, net=net, head=head, action_map=self.action_map, moments=moments)
         self.return_moments = None
