@@ -220,6 +220,9 @@ class PPO(Learner):
                  "measured": self.measured, **self.own}
         return parts if self.return_moments is None else {**parts, "return_moments": self.return_moments}
 
+    def forget_episodes(self) -> None:
+        self.discounted.zero_()
+
     def iterate(self, collector: Collector, *, progress: float) -> Metrics:
         rollout = self._collect(collector)
         if self.actor.moments is not None and not self.measured:
