@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import plaudit
-from plaudit.auditing.checks.fragility import CHECK, plausible_discounts
+from plaudit.auditing.checks.fragility import CHECK, _lead, plausible_discounts
+from plaudit.auditing.checks.outcomes import table
 from plaudit.auditing.finding import Skipped
 from plaudit.auditing.flaws import flaw
+from plaudit.core.statistics import difference_interval, mean_interval
 from plaudit.optimize.tabular import likeliest_path
 from plaudit.tasks.classic import Pendulum
 
@@ -80,3 +84,32 @@ def test_too_few_behaviours_are_no_ranking(by_hand, rule):
 
 def test_plausible_discounts_halve_and_double_the_horizon():
     assert plausible_discounts(0.9) == [0.8, 0.95]
+
+
+@pytest.mark.parametrize("seeds", [([], []), ([1, 2, 3, 4, 5, 6, 7, 8], [11, 12, 13, 14, 15, 16, 17, 18])])
+def test_equally_many_episodes_are_not_pairs(by_hand, rule, seeds):
+    """Two independent samples that lie in the same order: as pairs, their difference would seem far too sure."""
+    x, y, rows = sampled(by_hand, rule, *seeds)
+    found = _lead(rows, [x, y], 0, 1)
+    apart = difference_interval(x, y)
+    assert (found.low, found.high) == (apart.low, apart.high) and found.low < 0
+    by_place = mean_interval(x - y)
+    assert by_place.high - by_place.low < 0.6 * (found.high - found.low)
+
+
+def test_episodes_of_the_same_seeds_are_pairs_in_whatever_order(by_hand, rule):
+    seeds = list(range(8))
+    x, y, rows = sampled(by_hand, rule, seeds, seeds[::-1])
+    pairs = mean_interval(x - y)
+    found = _lead(rows, [x, y.flip(0)], 0, 1)
+    assert (found.low, found.high) == (pairs.low, pairs.high)
+
+
+def sampled(by_hand, rule, first, second):
+    """What two behaviours with these seeds are paid, and their rows."""
+    context = by_hand(Pendulum(horizon=2), UP, found=pushes(rule, 0.0, 1.0), intent=None)
+    rows = table(context).rows[:2]
+    rows = [replace(r, behaviour=replace(r.behaviour, seeds=s)) for r, s in zip(rows, (first, second), strict=True)]
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(8, generator=generator, dtype=torch.float64).sort().values for _ in range(2))
+    return x + 0.3, y, rows

@@ -146,6 +146,44 @@ def test_each_member_of_a_population_has_its_own_reward() -> None:
     assert torch.allclose(value[[0, 3]], progress(e)[[0, 3]]) and torch.allclose(value[[1, 2]], effort(e)[[1, 2]])
 
 
+@pytest.mark.parametrize("ids", [[0, 1, 2, 3], [0, 1, -1, 0], [5, 6, 5, 6]])
+def test_a_member_without_a_reward_is_unknown_and_not_paid_0(ids: list[int]) -> None:
+    both = algebra.PerMember([progress, effort])
+    e = batch(B=4).replace(member=torch.tensor(ids))
+    others = sorted({i for i in ids if i not in (0, 1)})
+    score = both.score(e)
+    assert not bool(score.known[score.mask].any())
+    (reason,) = score.counts()
+    assert "episodes.member: expected ids in 0..1" in reason and "2 rewards" in reason and str(others) in reason
+    with pytest.raises(BadInput, match="episodes.member"):
+        both.stream(e.steps(0, 1), both.start(4))
+    with pytest.raises(BadInput, match="rewards: expected one for each member"):
+        algebra.PerMember([])
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_terms_of_a_population_are_what_each_member_was_paid_for(streamed: bool) -> None:
+    """Both have `shared`, with different weights; `own` is the first member's alone, and the last is unknown."""
+    shared = reward(lambda obs: obs[..., 0], name="shared", vectorised=True, backend="torch")
+    own = reward(lambda obs: obs[..., 1], name="own", vectorised=True, backend="torch")
+    failing = reward(lambda obs: obs[..., 0] * torch.nan, name="shared", vectorised=True, backend="torch")
+    each = [2.0 * shared + 3.0 * own, 5.0 * shared, failing]
+    all_three = algebra.PerMember(each)
+    e = batch(B=4).replace(member=torch.tensor([0, 1, 2, 0]))
+    if streamed:
+        e = e.steps(0, 1)
+    score = all_three.stream(e, all_three.start(4))[0] if streamed else all_three.score(e)
+    assert set(score.terms) == {"shared", "own"}
+    a, b = (torch.where(e.mask, e.obs[..., i], 0.0) for i in (0, 1))
+    factor = torch.tensor([[2.0], [5.0], [torch.nan], [2.0]])
+    expected = torch.where(e.mask, a * factor, 0.0)
+    torch.testing.assert_close(score.contribution("shared"), expected, equal_nan=True)
+    mine = torch.tensor([[3.0], [0.0], [torch.nan], [3.0]])
+    torch.testing.assert_close(score.contribution("own"), torch.where(e.mask, b * mine, 0.0), equal_nan=True)
+    whole = score.contribution("shared") + score.contribution("own")
+    torch.testing.assert_close(whole, score.value, equal_nan=True)
+
+
 def test_roles_and_names_are_copies() -> None:
     gold = progress.named("gold progress").with_role("gold")
     assert (gold.name, gold.role, progress.name, progress.role) == ("gold progress", "gold", "progress", "train")

@@ -11,10 +11,10 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plaudit.core.episodes import Episodes
@@ -374,37 +374,51 @@ def lexicographic(rewards: Sequence[Reward], *, resolution: Sequence[float], hor
 
 
 class PerMember(Node):
-    """A stacked population: row b is scored by the reward of its member, `episodes.member[b]`."""
+    """A stacked population: row b is scored by the reward of its member, `episodes.member[b]`.
+
+    Its terms are those that any member has, each as what it paid (value times weight, since members may weigh the
+    same term differently). A term that a row's own member lacks paid 0 there, and is unknown where the row is.
+
+    Raises:
+        BadInput: without a reward, or (inside `score`, so as the reason of an unknown) where rows have no member, or
+            one that has no reward here.
+
+    Example:
+        >>> from plaudit.core.episodes import Episodes
+        >>> e = Episodes.of_transitions(obs=torch.zeros(2, 1), action=torch.zeros(2), next_obs=torch.zeros(2, 1))
+        >>> PerMember([Constant(1.0), Constant(2.0)])(e.replace(member=torch.tensor([1, 0]))).tolist()
+        [[2.0], [1.0]]
+    """
 
     def __init__(self, rewards: Sequence[Reward], *, name: str = "population") -> None:
+        if not rewards:
+            raise BadInput("rewards", expected="one for each member", received="none")
         super().__init__(rewards, name=name)
         self.range = (min(p.range[0] for p in rewards), max(p.range[1] for p in rewards))
 
     def evaluate(self, episodes: Episodes) -> Score:
         """Scores each row once, by its own member (`combine` would score every row by every member)."""
-        member = self._member(episodes)
-        value = torch.zeros(episodes.mask.shape, device=episodes.device)
-        why: dict[str, Tensor] = {}
-        for index, part in enumerate(self.parts):
-            rows = (member == index).nonzero(as_tuple=True)[0]
-            if len(rows):
-                score = part.score(episodes[rows])
-                value[rows] = score.value.to(value.dtype)
-                for reason, mask in score.why.items():
-                    why.setdefault(reason, torch.zeros_like(episodes.mask))[rows] = mask
-        return Score.of(value, mask=episodes.mask, why=why)
+        own = [(rows, self.parts[m].score(episodes[rows])) for m, rows in self._rows(episodes)]
+        return _put_together(own, episodes, dtype=torch.float32)
 
     def combine(self, scores: Sequence[Score], episodes: Episodes) -> Score:
-        member, rows = self._member(episodes), torch.arange(episodes.B, device=episodes.device)
-        mine = [(member == index).unsqueeze(1) for index in range(len(self.parts))]
-        why = _join_why(Score.of(s.value, mask=s.mask & own, why={r: m & own for r, m in s.why.items()})
-                        for s, own in zip(scores, mine, strict=True))
-        return Score.of(torch.stack([s.value for s in scores])[member, rows], mask=episodes.mask, why=why)
+        own = [(rows, scores[m].rows(rows)) for m, rows in self._rows(episodes)]
+        return _put_together(own, episodes, dtype=reduce(torch.promote_types, (s.value.dtype for s in scores)))
 
-    def _member(self, episodes: Episodes) -> Tensor:
+    def refuse_others(self, ids: Iterable[int], *, argument: str = "episodes.member") -> None:
+        """Raises `BadInput` where an id has no reward here."""
+        if others := sorted({i for i in ids if not 0 <= i < len(self.parts)}):
+            raise BadInput(argument, expected=f"ids in 0..{len(self.parts) - 1}, since {self.name} has "
+                           f"{len(self.parts)} rewards", received=others[:8],
+                           fix="give one reward for each id, in the order of the ids from 0")
+
+    def _rows(self, episodes: Episodes) -> list[tuple[int, Int[Tensor, "_"]]]:
+        """The members that have rows here, each with the places of its rows."""
         if episodes.member is None:
             raise BadInput("episodes.member", expected="the index of each row's member", received=None)
-        return episodes.member
+        here = [int(m) for m in cast(Tensor, episodes.member.unique())]  # pyright: ignore[reportUnknownMemberType]
+        self.refuse_others(here)
+        return [(m, torch.where(episodes.member == m)[0]) for m in here]
 
 
 # --- helpers -----------------------------------------------------------------------------------------
@@ -423,6 +437,22 @@ def _limit(x: float, low: float, high: float) -> float:
 def _over_value(score: Score, fn: Callable[[Tensor], Tensor]) -> Score:
     return Score.of(fn(score.value), mask=score.mask, terms=score.terms, weights=score.weights, why=score.why,
                     members=None if score.members is None else fn(score.members))
+
+
+def _put_together(parts: Sequence[tuple[Int[Tensor, "_"], Score]], episodes: Episodes, *, dtype: torch.dtype) -> Score:
+    """One score out of those of different rows; terms as what they paid."""
+    value = torch.zeros(episodes.mask.shape, dtype=dtype, device=episodes.device)
+    why: dict[str, Tensor] = {}
+    for rows, score in parts:
+        value[rows] = score.value.to(dtype)
+        for reason, mask in score.why.items():
+            why.setdefault(reason, torch.zeros_like(episodes.mask))[rows] = mask
+    lacking = torch.where(value.isfinite(), torch.zeros_like(value), torch.nan)
+    terms: dict[str, Tensor] = {}
+    for rows, score in parts:
+        for term in score.terms:
+            terms.setdefault(term, lacking.clone())[rows] = score.contribution(term).to(dtype)
+    return Score.of(value, mask=episodes.mask, terms=terms, why=why)
 
 
 def _join_why(scores: Iterable[Score]) -> dict[str, Bool[Tensor, "B T"]]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plaudit.core.errors import BadInput, UnknownReward
@@ -83,6 +83,12 @@ class Score:
         """A term times its weight: what it paid. A term of weight zero paid 0, known or not."""
         weight = self.weights.get(term, 1.0)
         return torch.zeros_like(self.terms[term]) if weight == 0 else self.terms[term] * weight
+
+    def rows(self, index: Int[Tensor, "n"]) -> Score:
+        """Some rows, with all that is known of them."""
+        return Score(value=self.value[index], known=self.known[index], mask=self.mask[index], weights=self.weights,
+                     terms={n: t[index] for n, t in self.terms.items()}, why={r: m[index] for r, m in self.why.items()},
+                     members=None if self.members is None else self.members[:, index])
 
     def counts(self) -> dict[str, int]:
         """How many steps are unknown, by reason."""

@@ -6,6 +6,7 @@ import torch
 from tiny_worlds import CopyTheBit, CopyTwoBits, PayPerStep, Quadratic, Repeats
 
 import plaudit
+from plaudit.core.algebra import Constant, PerMember
 from plaudit.core.errors import BadInput, Unsupported
 from plaudit.optimize import DQNConfig, SACConfig, train
 
@@ -88,6 +89,22 @@ def test_a_reward_that_changes_is_scored_anew_when_sampled(options, follows):
     options = {**options, "epsilon": (1.0, 1.0), "update_ratio": 0.2}
     returns = dqn(CopyTheBit(), reward=Turning("learns"), options=options).evaluate(episodes=20)
     assert (returns.mean() < 2) == follows
+
+
+def test_each_member_is_scored_anew_by_its_own_reward_wherever_its_id_begins():
+    """Members 1 and 2 of three, whose rewards are 1, 2 and 3."""
+    seen = []
+
+    class Watch(plaudit.optimize.Callback):
+        def on_update(self, metrics, trainer):
+            seen.append(trainer.learner.sample())
+
+    own = PerMember([Constant(1.0), Constant(2.0), Constant(3.0)])
+    train("dqn", CopyTheBit(), reward=own, population=[1, 2], steps=40, callbacks=[Watch()], progress=False,
+          config=DQNConfig(num_envs=1, collect=1, warmup=20, batch=16, rounds=20, hidden=(8,), relabel="always"))
+    for sample in seen:
+        assert torch.equal(sample.reward, torch.tensor([[2.0], [3.0]]).expand(2, 16))
+        assert bool((sample.weight == 1).all())
 
 
 def test_relabelling_can_be_any_function():

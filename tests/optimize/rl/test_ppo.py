@@ -93,6 +93,44 @@ def test_unknown_rewards_are_left_out_and_counted(tmp_path):
     assert bool(torch.isfinite(trained.actor.net.flat).all())
 
 
+@pytest.mark.parametrize("engine", ["torch", "fused"])
+def test_the_scale_of_rewards_counts_known_steps_alone(engine):
+    """Every second step is unknown: the sums are those of the known steps, as if no other had been made."""
+    got = {}
+
+    class Watch(plaudit.optimize.Callback):
+        def on_rollout(self, rollout, trainer):
+            got["rollout"] = rollout
+
+        def on_update(self, metrics, trainer):
+            got["scale"] = trainer.learner.return_moments.scale.item()
+
+    def pay(obs):
+        return torch.where(obs[..., 0] > 0.5, torch.nan, 3.0 + obs[..., 0])
+
+    learn(Quadratic20(), reward=plaudit.reward(pay, vectorised=True, backend="torch"), steps=256, callbacks=[Watch()],
+          config=PPOConfig(num_envs=4, rollout=64, scale_reward=True, hidden=(8,), engine=engine))
+    sums, e = [], got["rollout"].episodes
+    for n in range(4):
+        total = 0.0
+        for r, done in zip(got["rollout"].score.value[n].tolist(), e.truncated[n].tolist(), strict=True):
+            if not math.isnan(r):
+                total = 0.99 * total + r
+                sums.append(total)
+            total = 0.0 if done else total
+    assert 64 < len(sums) < 192
+    assert got["scale"] == pytest.approx(torch.tensor(sums, dtype=torch.float64).std(correction=0).item(), rel=1e-6)
+
+
+class Quadratic20(Quadratic):
+    """Episodes of 20 steps, so that sums over steps are more than their first."""
+
+    horizon = 20
+
+    def terminates(self, time, action):
+        return torch.zeros_like(time, dtype=torch.bool)
+
+
 def test_unknown_rewards_stop_the_run_on_request():
     half = lambda obs: torch.where(obs[..., 0] > 0.5, torch.nan, 1.0)  # noqa: E731
     reward = plaudit.reward(half, vectorised=True, backend="torch")

@@ -134,6 +134,24 @@ def test_each_member_keeps_its_own_reward():
     same(shards.train_in_shards("ppo", CartPole(), **options(reward=own)), whole(reward=own))
 
 
+@pytest.mark.parametrize("ray", [None, True])
+def test_members_without_a_reward_are_refused_before_any_work(ray):
+    """Wherever the rewards of the members stand inside the reward, or among the watched ones."""
+    two = PerMember([Constant(1.0), upright])
+    nested = PerMember([two, upright * 2])  # of the inner ones, only row 0 is asked for
+    for wrong in ({"reward": two}, {"reward": 2 * two.clip(max=1.0) + upright},
+                  {"others": [two.named("two").with_role("watch")]}):
+        with pytest.raises(BadInput, match=r"population: expected ids in 0..1, since .* 2 rewards, received \[10\]"):
+            train("ppo", _NeverMade(), population=[1, 10], ray=ray, progress=False, **wrong)
+    with pytest.raises(AssertionError, match="made"):
+        train("ppo", _NeverMade(), reward=nested, population=2, steps=2000, progress=False)
+
+
+class _NeverMade(CartPole):
+    def make(self, num_envs, **options):
+        raise AssertionError("made")
+
+
 def test_hooks_do_not_travel():
     from plaudit.optimize.rl.callbacks import EvalCallback
 

@@ -18,11 +18,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plaudit.auditing.checks.exploit import witness_of
-from plaudit.auditing.checks.outcomes import Outcome, interval, scaled, table, worth
+from plaudit.auditing.checks.outcomes import Outcome, interval, lead, scaled, table, worth
 from plaudit.auditing.checks.ranking import ranking, severity_of
 from plaudit.auditing.finding import Finding, Number, Severity, Skipped
 from plaudit.core.episodes import Episodes
-from plaudit.core.statistics import Interval, difference_interval, mean_interval, spearman
+from plaudit.core.statistics import Interval, difference_interval, spearman
 
 if TYPE_CHECKING:
     from plaudit.auditing.context import AuditContext
@@ -162,7 +162,7 @@ def _jittered(episodes: Episodes, std: Tensor, generator: torch.Generator) -> Ep
 def _flip(context: AuditContext, change: Change, rows: Sequence[Outcome]) -> tuple[str, Finding] | None:
     """The finding that another behaviour wins after the change; None where it wins by chance or does the same."""
     old, new = (int(np.argmax([float(x.mean()) for x in side])) for side in (change.before, change.after))
-    if old == new or not _leads(change.before, old, new) or not _leads(change.after, new, old):
+    if old == new or not _leads(rows, change.before, old, new) or not _leads(rows, change.after, new, old):
         return None
     meant = [difference_interval(rows[a].meant_E, rows[b].meant_E) if context.intent is not None
              and not bool(torch.isnan(rows[a].meant_E).any() | torch.isnan(rows[b].meant_E).any()) else None
@@ -183,7 +183,7 @@ def _flip(context: AuditContext, change: Change, rows: Sequence[Outcome]) -> tup
         "rank agreement": change.agreement, "behaviours": len(rows), "best before": rows[old].behaviour.name,
         "best after": rows[new].behaviour.name, "intent before": interval(rows[old].meant_E),
         "intent after": interval(rows[new].meant_E),
-        "lead before": _lead(change.before, old, new), "lead after": _lead(change.after, new, old)}
+        "lead before": _lead(rows, change.before, old, new), "lead after": _lead(rows, change.after, new, old)}
     worse = min((rows[old], rows[new]), key=lambda r: r.meant)
     return change.kind, Finding(check=CHECK.name, kind=change.kind, severity=severity, title=title,
                                 evidence=evidence, cost=cost, advice=change.advice,
@@ -195,13 +195,12 @@ def _at_most(severity: Severity | None, worst: Severity) -> Severity:
     return order[min(order.index(severity or "low"), order.index(worst))]
 
 
-def _lead(paid: Sequence[Tensor], first: int, second: int) -> Interval:
-    a, b = paid[first], paid[second]
-    return mean_interval(a - b) if len(a) == len(b) else difference_interval(a, b)
+def _lead(rows: Sequence[Outcome], paid: Sequence[Tensor], first: int, second: int) -> Interval:
+    return lead(rows[first].behaviour, rows[second].behaviour, paid[first], paid[second])
 
 
-def _leads(paid: Sequence[Tensor], first: int, second: int) -> bool:
+def _leads(rows: Sequence[Outcome], paid: Sequence[Tensor], first: int, second: int) -> bool:
     """Whether one behaviour is surely paid more than another, by more than a trifle."""
     means = [float(x.mean()) for x in paid]
-    lead = _lead(paid, first, second)
-    return lead.low > 0 and lead.mean >= EFFECT * (max(means) - float(np.median(means)) or 1e-12)
+    more = _lead(rows, paid, first, second)
+    return more.low > 0 and more.mean >= EFFECT * (max(means) - float(np.median(means)) or 1e-12)

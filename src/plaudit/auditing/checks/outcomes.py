@@ -148,15 +148,20 @@ def shown(x: Interval) -> str:
 
 
 def difference(a: Outcome, b: Outcome, field: str) -> Interval:
-    """How much more a gets than b of `paid_E`, `worth_E` or `meant_E`.
+    """How much more a gets than b of `paid_E`, `worth_E` or `meant_E`, by `lead`."""
+    return lead(a.behaviour, b.behaviour, getattr(a, field), getattr(b, field))
 
-    Paired where one of them was evaluated on the other's seeds (and perhaps on more), else as two samples.
+
+def lead(a: Behaviour, b: Behaviour, x: Float[Tensor, "E"], y: Float[Tensor, "F"]) -> Interval:
+    """How much more a gets than b, where x and y are what they get in each of their episodes.
+
+    Paired where one of them was evaluated on the other's seeds (and perhaps on more), else as two samples: that they
+    have equally many episodes does not make them pairs.
     """
-    x, y = getattr(a, field), getattr(b, field)
     if bool(torch.isnan(x).any() | torch.isnan(y).any()):
         return Interval(math.nan, -math.inf, math.inf, 0)
-    place = {seed: i for i, seed in enumerate(b.behaviour.seeds)}
-    pairs = [(i, place[seed]) for i, seed in enumerate(a.behaviour.seeds) if seed in place]
+    place = {seed: i for i, seed in enumerate(b.seeds)}
+    pairs = [(i, place[seed]) for i, seed in enumerate(a.seeds) if seed in place]
     if not pairs or len(pairs) < min(len(x), len(y)):
         return difference_interval(x, y)
     mine, theirs = (torch.tensor(i) for i in zip(*pairs, strict=True))

@@ -66,6 +66,8 @@ class Collector:
                            fix="put what its reset and step give on the device that its make is told")
         self.steps = 0
         """Steps that each row has made."""
+        self.began_anew = False
+        """Whether all rows began new episodes where a run was resumed: no sum over steps may cross that seam."""
         self.on_rollout: list[Callable[[Rollout], None]] = []
         self._mask = torch.ones(self.B, 1, dtype=torch.bool, device=device)
 
@@ -125,6 +127,7 @@ class Collector:
             return
         log.warning("%s cannot be saved in mid-episode: the resumed run begins new episodes and will differ from one "
                     "that was not interrupted", self.task.name)
+        self.began_anew = True
         self.scorer.forget_episodes()
         self.obs = self.batch.reset([s.child("env", n, "resumed", self.steps).integer()
                                      for s in self.seeds for n in range(self.N)])

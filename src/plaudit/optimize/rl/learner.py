@@ -126,6 +126,10 @@ class Learner(ABC):
         """Collects a piece of experience and learns from it; `progress` in [0, 1]."""
 
     @abstractmethod
+    def forget_episodes(self) -> None:
+        """All rows begin new episodes: what was kept of the old ones must not reach into them."""
+
+    @abstractmethod
     def parts(self) -> Mapping[str, Any]:
         """Everything that must be saved, as objects with `state_dict` and `load_state_dict`, or tensors."""
 

@@ -88,7 +88,7 @@ class OffPolicy(Learner):
             self.relabel = RewardRelabel(reward, population=self.P)
         info = frozenset() if self.relabel is None else info_of(reward.needs.fields)
         self.replay = Replay(population=self.P, rows=self.N, capacity=min(self.config.capacity, planned_steps),
-                             info=info, device=self.device)
+                             info=info, device=self.device, member_ids=scorer.member_ids)
 
     @abstractmethod
     def explore(self, obs: Tree, *, random: bool, progress: float) -> Tensor:
@@ -100,6 +100,9 @@ class OffPolicy(Learner):
 
     def parts(self) -> Mapping[str, Any]:
         return {"replay": self.replay, "owed": self.owed}
+
+    def forget_episodes(self) -> None:
+        self.replay.end_here()
 
     def iterate(self, collector: Collector, *, progress: float) -> Metrics:
         config, meter = self.config, Meter()

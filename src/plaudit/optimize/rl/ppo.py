@@ -231,6 +231,9 @@ class PPO(Learner):
                  "measured": self.measured, **self.own}
         return parts if self.return_moments is None else {**parts, "return_moments": self.return_moments}
 
+    def forget_episodes(self) -> None:
+        self.discounted.zero_()
+
     def iterate(self, collector: Collector, *, progress: float) -> Metrics:
         rollout = self._collect(collector)
         if self.actor.moments is not None and not self.measured:
@@ -295,13 +298,17 @@ class PPO(Learner):
                      None if known is None else flat(known).to(value.dtype), tuple(extra))
 
     def _scaled(self, reward: Float[Tensor, "P N T"], done: Tensor, known: Tensor | None) -> Float[Tensor, "P N T"]:
-        """Rewards over the running standard deviation of their discounted sums, which begin anew with each episode."""
+        """Rewards over the running standard deviation of their discounted sums, which begin anew with each episode.
+
+        A step whose reward is unknown is passed over: the sum stays as it is, neither discounted nor added to. (As a 0
+        it would draw the sum towards 0; to begin anew after it would measure the lengths of what is known between.)
+        """
         if self.return_moments is None:
             return reward
-        seen = reward.double() if known is None else torch.where(known, reward, 0.0).double()
         discount, total, sums = self.discount.double().unsqueeze(-1), self.discounted, []
-        for r, ended in zip(seen.unbind(-1), done.unbind(-1), strict=True):
-            total = total * discount + r
+        for t, (r, ended) in enumerate(zip(reward.double().unbind(-1), done.unbind(-1), strict=True)):
+            longer = total * discount + r
+            total = longer if known is None else torch.where(known[..., t], longer, total)
             sums.append(total)
             total = torch.where(ended, 0.0, total)
         self.discounted.copy_(total)

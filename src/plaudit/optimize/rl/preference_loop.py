@@ -96,6 +96,12 @@ class StepMemory:
             self.data[name][:, slots] = value[:, -self.slots:]
         self.written += T
 
+    def end_here(self) -> None:
+        """Marks the newest step of every row as truncated, where the world did not end: another episode follows."""
+        if self.data:
+            newest = (self.written - 1) % self.slots
+            self.data["truncated"][:, newest] |= ~self.data["terminated"][:, newest]
+
     def slot(self, age: Tensor) -> Tensor:
         """The place of the step that is the age-th oldest, from 0."""
         return (age + (self.written % self.slots if self.written > self.slots else 0)) % self.slots
@@ -183,6 +189,8 @@ class PreferenceLoop(Callback):
                            received=list(self.reward.groups)[:8])
         if not hasattr(self, "noise"):
             self._begin(trainer.members)
+        if trainer.collector.began_anew:
+            self.memory.end_here()
 
     def _begin(self, members: list[int]) -> None:
         self.noise = MemberNoise([Seeds(self.seed).child("member", m, "preferences") for m in members])

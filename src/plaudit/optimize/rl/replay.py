@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +47,14 @@ class Replay:
         capacity: The largest number of transitions of each member.
         info: Which entries of `info` to keep (None: all).
         device: Where the memory lives.
+        member_ids: What `Episodes.member` says of each member's rows (None: 0 to P - 1).
 
     Raises:
         BadInput: when the capacity is less than one step of every row, or (at the first `add`) more than fits.
     """
 
     def __init__(self, *, population: int, rows: int, capacity: int, info: frozenset[str] | None = frozenset(),
-                 device: str | torch.device = "cpu") -> None:
+                 device: str | torch.device = "cpu", member_ids: Sequence[int] | None = None) -> None:
         if capacity < rows:
             raise BadInput("config.capacity", received=capacity,
                            expected=f"at least one step of each of the {rows} rows")
@@ -61,7 +62,7 @@ class Replay:
         self.written = 0
         """Slots (one step of all rows) written since the start."""
         self.data: dict[str, Tensor] = {}
-        self._base = torch.arange(population, device=device).view(-1, 1, 1) * (self.slots * rows)
+        self._member = torch.tensor(list(range(population) if member_ids is None else member_ids), device=device)
 
     def __len__(self) -> int:
         """The transitions of each member that can be sampled."""
@@ -81,6 +82,14 @@ class Replay:
             ring = self.data[name].unflatten(1, (self.slots, self.N))
             ring[:, slots] = x.unflatten(0, (self.P, self.N)).transpose(1, 2)[:, -self.slots:]
         self.written += T
+
+    def end_here(self) -> None:
+        """Marks the newest step of every row as truncated, where the world did not end: another episode follows."""
+        if self.data:
+            newest = (self.written - 1) % self.slots
+            terminated, truncated = (self.data[name].unflatten(1, (self.slots, self.N))[:, newest]
+                                     for name in ("terminated", "truncated"))
+            truncated |= ~terminated
 
     def _check_room(self, fields: Mapping[str, Tensor]) -> None:
         """Refuses what the machine cannot hold now, rather than being killed when the ring is nearly full.
@@ -114,7 +123,8 @@ class Replay:
         inside = age < len(self)
         age = torch.where(inside, age, start)
         oldest = (self.written % self.slots) * self.N if self.written > self.slots else 0
-        index = (age + oldest) % (self.slots * self.N) + self._base
+        room = self.slots * self.N
+        index = (age + oldest) % room + torch.arange(self.P, device=self.device).view(-1, 1, 1) * room
         terminated, truncated = self._at("terminated", index), self._at("truncated", index)
         targets = self._targets(index, discount, relabel)
         counts = _before_the_end(terminated | truncated, inside)
@@ -141,7 +151,7 @@ class Replay:
         for path, leaf in pairs.items():
             head, _, rest = path.partition("/")
             grouped.setdefault(head, {})[rest] = leaf
-        member = torch.arange(self.P, device=self.device).repeat_interleave(index[0].numel())
+        member = self._member.repeat_interleave(index[0].numel())
         return Episodes(mask=torch.ones_like(pairs["terminated"]), member=member,
                         **{name: from_leaves(parts) for name, parts in grouped.items()})  # type: ignore[arg-type]
 
@@ -161,8 +171,12 @@ class Replay:
         return {"written": self.written, "data": {k: x[:, : len(self)] for k, x in self.data.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave; the capacity may have grown as long as the ring had not gone round."""
+        """Restores what `state_dict` gave, in a larger ring where that one was larger.
+
+        The capacity may have grown as long as the ring had not gone round.
+        """
         self.written = state["written"]
+        self.slots = max([self.slots, *(saved.shape[1] // self.N for saved in state["data"].values())])
         for name, saved in state["data"].items():
             room = torch.zeros(self.P, self.slots * self.N, *saved.shape[2:], dtype=saved.dtype, device=self.device)
             room[:, : saved.shape[1]] = saved.to(self.device)

@@ -65,6 +65,7 @@ class Scorer:
         population: P; rows are grouped by member.
         rows: The number of rows B, a multiple of P.
         on_unknown: `mask` leaves unknown steps out of the losses; `stop` ends the run with `UnknownReward`.
+        member_ids: What `Episodes.member` says of each member's rows (None: 0 to P - 1).
 
     Raises:
         Unsupported: for rewards of whole episodes and of groups.
@@ -72,9 +73,11 @@ class Scorer:
     """
 
     def __init__(self, train: Reward, others: Sequence[Reward] = (), *, population: int, rows: int,
-                 on_unknown: OnUnknown = "mask", device: str | torch.device = "cpu") -> None:
+                 on_unknown: OnUnknown = "mask", device: str | torch.device = "cpu",
+                 member_ids: Sequence[int] | None = None) -> None:
         self.train, self.others, self.rewards = train, list(others), [train, *others]
         self.population, self.rows, self.on_unknown = population, rows, on_unknown
+        self.member_ids = list(range(population) if member_ids is None else member_ids)
         self.meter = Meter()
         self._refuse()
         self.streaming = [r for r in self.rewards if r.needs.time == "prefix"]

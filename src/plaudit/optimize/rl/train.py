@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plaudit.core.algebra import as_reward
+from plaudit.core.algebra import PerMember, as_reward
 from plaudit.core.devices import check_device
 from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.functions import EnvReward
@@ -63,7 +63,7 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
             for `plaudit.core.jobs.run_jobs`. Members must be independent: no hooks, no reward that the run changes.
 
     Raises:
-        BadInput: when an argument is out of range, or `out` is not ours.
+        BadInput: when an argument is out of range, `out` is not ours, or a `PerMember` lacks a reward for a member.
         Unsupported: when the algorithm cannot act in this space, or cannot honour what the reward needs.
         UnknownReward: when a reward is unknown and `on_unknown` is `stop`, or every one of the first rollout is.
 
@@ -87,6 +87,9 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
     members = list(range(population)) if isinstance(population, int) else [int(m) for m in population]
     if not members or len(set(members)) < len(members) or min(members) < 0:
         raise BadInput("population", expected="a number >= 1, or different ids >= 0", received=population)
+    paid = EnvReward() if reward is None else as_reward(reward)
+    for each in (paid, *others):
+        _refuse_members_without_reward(each, members)
     if relabel is not None and algo == "ppo":
         raise BadInput("relabel", expected="None for ppo, which scores every rollout anew", received=relabel)
     if auxiliaries and algo != "ppo":
@@ -98,20 +101,26 @@ def train(algo: Algo | str, task: Task | str, *, reward: Reward | Callable[..., 
             raise Unsupported(f"{', '.join(given)} cannot travel to a worker; leave them out, or train without ray")
         from plaudit.optimize.rl.shards import train_on_ray
 
-        return train_on_ray(algo, task, reward=EnvReward() if reward is None else as_reward(reward), others=others,
-                            members=members, steps=steps, seed=seed, device=device, config=config, ray=ray,
-                            on_unknown=on_unknown, out=None if out is None else Path(out),
-                            log_dir=None if log_dir is None else Path(log_dir), resume=resume, progress=progress,
-                            checkpoint_every=checkpoint_every)
+        return train_on_ray(algo, task, reward=paid, others=others, members=members, steps=steps, seed=seed,
+                            device=device, config=config, ray=ray, on_unknown=on_unknown,
+                            out=None if out is None else Path(out), log_dir=None if log_dir is None else Path(log_dir),
+                            resume=resume, progress=progress, checkpoint_every=checkpoint_every)
     if wandb is not None:
         from plaudit.optimize.rl.wandb_log import WandbLog
 
         callbacks = [*callbacks, WandbLog(wandb, folder=log_dir)]
     options = RunOptions(log_dir=None if log_dir is None else Path(log_dir), out=None if out is None else Path(out),
                          resume=resume, checkpoint_every=checkpoint_every, progress=progress)
-    trainer = Trainer(algo, task, reward=EnvReward() if reward is None else as_reward(reward), others=others,
-                      members=members, steps=steps, seed=seed, device=device, config=config, callbacks=callbacks,
-                      on_unknown=on_unknown, options=options,
+    trainer = Trainer(algo, task, reward=paid, others=others, members=members, steps=steps, seed=seed, device=device,
+                      config=config, callbacks=callbacks, on_unknown=on_unknown, options=options,
                       learner_options={**({} if relabel is None else {"relabel": relabel}),
                                        **({"auxiliaries": auxiliaries} if auxiliaries else {})})
     return trainer.run()
+
+
+def _refuse_members_without_reward(reward: Reward, members: Sequence[int]) -> None:
+    if isinstance(reward, PerMember):
+        reward.refuse_others(members, argument="population")
+    for index, part in enumerate(reward.children()):
+        shown = [m for m in members if m == index] if isinstance(reward, PerMember) else members
+        _refuse_members_without_reward(part, shown)

@@ -62,7 +62,7 @@ class Trainer:
             raise BadInput("steps", expected=f"at least one update of {per_update} steps", received=steps,
                            fix="raise steps, or lower num_envs or the length of a rollout in the config")
         scorer = Scorer(reward, others, population=len(members), rows=len(members) * self.learner.N,
-                        on_unknown=on_unknown, device=device)
+                        on_unknown=on_unknown, device=device, member_ids=members)
         self.learner.prepare(scorer, planned_steps=self.planned_steps)
         self._checkpoint_before = self._read_checkpoint()
         self.collector = Collector(task, seeds=seeds, rows=self.learner.N, scorer=scorer, member_ids=members,
@@ -185,6 +185,8 @@ class Trainer:
         self.updates, self._warned = state["updates"], state["warned"]
         self.learner.load_state_dict(state["learner"])
         self.collector.load_state_dict(state["collector"])
+        if self.collector.began_anew:
+            self.learner.forget_episodes()
         own = [c for c in self.callbacks if c not in self._bar]
         if len(own) != len(state["callbacks"]):
             raise BadInput("callbacks", expected=f"the {len(state['callbacks'])} of the interrupted run",
