@@ -43,7 +43,7 @@ def here(tmp_path, monkeypatch):
 
 
 def witnesses(folder: Path, target, **options) -> list[Path]:
-    report = audit(target, steps=1000, only=["points"], **options)
+    report = audit(target, steps=30_000, only=["points"], **options)
     report.save(folder)
     return sorted(folder.glob("witness-*.json"))
 

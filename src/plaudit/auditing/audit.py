@@ -35,7 +35,7 @@ from plaudit.core.jobs import Kept
 from plaudit.core.reward import Reward
 from plaudit.core.saving import is_saved_reward, load_reward
 from plaudit.core.targets import load_target
-from plaudit.optimize.behaviours import Budget, Found
+from plaudit.optimize.behaviours import Found
 from plaudit.tasks.base import Task
 from plaudit.tasks.policy import RandomPolicy
 from plaudit.tasks.rollouts import rollout
@@ -115,16 +115,17 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
     config = {"seconds": seconds, "discount": discount, "time_limit_s": time_limit_s,
               "only": None if only is None else [c.name for c in wanted]}
     context = AuditContext(task=subject.task, reward=subject.reward, intent=aim or find_intent(_glance(subject.task)),
-                           reference=ideal, budget=budget, seed=seed, discount=discount, device=device)
+                           reference=ideal, budget=budget, seed=seed, discount=discount, device=device, repairs=repair)
     tell(Event(kind="recognised", text=_recognised(subject, context.intent),
                checks=[*_searches(wanted), *(c.name for c in wanted)]))
     run = _Run(context, subject, tell, config, began, repair=repair)
     context.kept = opened(keep, context, asked=[effort, seconds, steps, env_kwargs], resume=resume, tell=tell)
     _look(context, tell)
+    context.settle()
     if seconds is None and steps is None:
         _cut(context, tell)
     context.given = load_given(subject.task, episodes=episodes, policy=policy, seed=seed, trust=trust,
-                               like=context.random)
+                               like=context.random, horizon=context.horizon)
     if context.given:
         tell(Event(kind="note", text=f"also looking at {', '.join(b.name for b in context.given)}"))
     with contextlib.ExitStack() as stack:
@@ -175,7 +176,7 @@ def _cut(context: AuditContext, tell: Listener) -> None:
         kept = context.kept or Kept()  # an audit that goes on is cut as it was, however fast this machine is now
         steps = int(kept.get_or("steps", lambda: affordable(planned, context.memo["seconds a step"])))
         if steps < planned:
-            context.budget = Budget.of(steps)
+            context.rebudget(steps)
             tell(Event(kind="note", text=f"a step of this environment takes {1e3 * context.memo['seconds a step']:.3g} "
                        f"ms: {steps:,} steps of search instead of {planned:,}; --steps {planned} does them all"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,14 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plaudit.auditing.effort import SEARCHES, effort_kind
 from plaudit.auditing.intent import Intent
 from plaudit.core.episodes import Episodes
-from plaudit.core.errors import PlauditError, Unsupported
+from plaudit.core.errors import BadInput, PlauditError, Unsupported
 from plaudit.core.jobs import Kept
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.behaviours import Behaviour, Budget, Found
-from plaudit.optimize.maximise import maximise
+from plaudit.optimize.hunting.plan import LONGEST
+from plaudit.optimize.maximise import longest_episodes, maximise, measure
 from plaudit.tasks.base import Task
 from plaudit.tasks.policy import RandomPolicy
 from plaudit.tasks.rollouts import rollout
@@ -29,13 +32,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, str], None]
 """Called with the share done in [0, 1] and a few words."""
-
-SHARES = {"reward": 0.58, "intent": 0.24, "fix": 0.18}
-"""How the budget of steps is divided between searching the reward, the intent, and a repaired reward."""
-
-
-LONGEST = 1000
-"""Random episodes are cut after so many steps."""
 
 
 def no_progress(done: float, text: str) -> None:
@@ -67,6 +63,8 @@ class AuditContext:
     """Workers for the searches; None searches in this process."""
     kept: Kept | None = None
     """Where the parts of a search that are finished are kept."""
+    repairs: bool = False
+    """Whether a repaired reward will be searched too."""
     device: str = "cpu"
     """Where learners live."""
 
@@ -79,7 +77,47 @@ class AuditContext:
         """Episodes of random actions."""
         seeds = self.seeds.child("random").integers(16)
         policy = RandomPolicy(self.task.action_space, seeds=self.seeds.child("random actions").integers(16))
-        return rollout(self.task, policy, seeds=seeds, max_steps=min(self.task.horizon, LONGEST))
+        return rollout(self.task, policy, seeds=seeds, max_steps=self.horizon)
+
+    @cached_property
+    def horizon(self) -> int:
+        """After how many steps all episodes of the audit are cut: what its smallest search can afford.
+
+        Returns of episodes of different lengths cannot be compared, so it is one number for random actions, for what
+        the searches find, and for what is played again.
+        """
+        longest = [min(self.task.horizon, LONGEST)]
+        if self.budget.steps is None:
+            return longest[0]  # until the budget is settled
+        searched = [("reward", self.reward)] + ([("fix", self.reward)] if self.repairs else [])
+        if self.intent is not None:
+            searched.append(("intent", self.intent.as_reward()))
+        for share, reward in searched:
+            exact = effort_kind(self.task, reward.needs) == "planned"  # asked without a call of the reward
+            try:
+                longest.append(longest_episodes(reward, self.task, self._part(share), episodes=self.episodes_each,
+                                                tabular=exact))
+            except BadInput:  # too little for a single evaluation: that search will say so
+                continue
+        return min(longest)
+
+    @property
+    def cut(self) -> str:
+        """After how many steps what was found was cut before its end, in words; empty where it was played whole."""
+        found = [f for f in (self.__dict__.get("found"), self.__dict__.get("intended")) if f is not None]
+        longest = max((int(b.episodes.lengths.max()) for f in found for b in f.behaviours), default=0)
+        if longest < self.horizon or self.horizon >= self.task.horizon:
+            return ""
+        limit = f"of {self.task.horizon:,} steps" if self.task.limited else "steps (the environment names no limit)"
+        return f"episodes were cut after {self.horizon:,} {limit}"
+
+    def rebudget(self, steps: int) -> None:
+        """Another number of steps, before anything is searched; random episodes of another length are played anew."""
+        before, self.budget = self.horizon, Budget.of(steps)
+        self.__dict__.pop("horizon")
+        if self.horizon != before:
+            self.__dict__.pop("random", None)
+            self.memo.pop("_random_score", None)
 
     @property
     def wandering(self) -> Behaviour:
@@ -114,7 +152,7 @@ class AuditContext:
         def search(ray: Cluster | None, kept: Kept | None) -> Found:
             return maximise(reward, self.task, self._part(share), seed=self.seed, discount=self.discount,
                             episodes=self.episodes_each, tabular=self._process(plan_for or reward), ray=ray,
-                            device=self.device, kept=kept,
+                            device=self.device, kept=kept, horizon=self.horizon,
                             on_progress=lambda done, text: self.progress(done, f"searching the {share}: {text}"))
 
         try:
@@ -125,8 +163,6 @@ class AuditContext:
             if self.ray is not None:
                 self.progress(0.0, f"searching the {share} in this process: {error}")
             found = search(None, None)
-        if self.budget.steps is None and found.budget.steps is not None:
-            self.budget = Budget.of(round(found.budget.steps / SHARES[share]))
         self.spent[share] = self.spent.get(share, 0) + found.steps
         return found
 
@@ -134,12 +170,24 @@ class AuditContext:
         """Counts the steps of episodes that were played beside the searches."""
         self.spent[what] = self.spent.get(what, 0) + int(episodes.mask.sum())
 
+    def settle(self) -> None:
+        """Turns a budget of seconds into steps, once for the whole audit, after the first look at the reward."""
+        if self.budget.seconds is None:
+            return
+        reward = self.reward if self.reward.needs.state == "none" else copy.deepcopy(self.reward)
+        part, exact = self.budget.seconds * SEARCHES["reward"], effort_kind(self.task, reward.needs) == "planned"
+
+        def measured() -> int:
+            steps = measure(reward, self.task, part, seed=self.seed, discount=self.discount, tabular=exact).steps
+            assert steps is not None
+            return round(steps / SEARCHES["reward"])
+
+        self.rebudget(int((self.kept or Kept()).get_or("budget", measured)))
+
     def _part(self, share: str) -> Budget:
-        """A share of the budget; seconds are turned into steps by the first search, once for the whole audit."""
-        if self.budget.steps is None:
-            assert self.budget.seconds is not None
-            return replace(self.budget, seconds=self.budget.seconds * SHARES[share])
-        return replace(self.budget, steps=max(1, round(self.budget.steps * SHARES[share])))
+        """A share of the budget."""
+        assert self.budget.steps is not None, "settle() comes first"
+        return replace(self.budget, steps=max(1, round(self.budget.steps * SEARCHES[share])))
 
     @cached_property
     def found(self) -> Found:

@@ -7,9 +7,20 @@ import math
 from plaudit.core.errors import BadInput
 from plaudit.core.needs import Needs
 from plaudit.optimize.behaviours import Budget
-from plaudit.optimize.hunting.plan import USUAL_STEPS, kind_of
+from plaudit.optimize.hunting.plan import (
+    FEW,
+    FEWEST_EPISODES,
+    LONGEST,
+    OPTIMISERS,
+    RL_COST,
+    USUAL_STEPS,
+    divide,
+    kind_of,
+)
 from plaudit.tasks.base import Task
 
+SEARCHES = {"reward": 0.58, "intent": 0.24, "fix": 0.18}
+"""How the budget of steps is divided between searching the reward, the intent, and a repaired reward."""
 PATIENCE_S = 300.0
 """Where the environment is so slow that the default effort would take longer, it is cut to what this allows."""
 
@@ -27,8 +38,31 @@ def effort_kind(task: Task, needs: Needs) -> str:
 
 
 def default_steps(task: Task, needs: Needs) -> int:
-    """The steps of the default effort, all searches of an audit together."""
-    return USUAL_STEPS[effort_kind(task, needs)]
+    """The steps of the default effort, all searches of an audit together.
+
+    Where episodes are long, more than usual: so many that the smallest search, of a repaired reward, plays them whole.
+
+    Example:
+        >>> from plaudit.tasks.making import make
+        >>> steps = [default_steps(make("Pendulum-v1", native=False, horizon=T), Needs()) for T in (200, 1000)]
+        >>> steps
+        [80000, 350000]
+    """
+    kind = effort_kind(task, needs)
+    usual = USUAL_STEPS[kind]
+    if not task.limited:
+        return usual
+    names = [n for n in OPTIMISERS if n != "planned" or kind == "planned"]
+    plan = divide(usual, names, kind=kind, rl_cost=RL_COST[kind])
+    share = min(SEARCHES.values()) * plan["evaluate"] / usual
+    needed = FEW * FEWEST_EPISODES * min(task.horizon, LONGEST) / share
+    return usual if needed <= usual else _rounded_up(needed)
+
+
+def _rounded_up(steps: float) -> int:
+    """To two digits."""
+    unit = 10 ** (math.floor(math.log10(steps)) - 1)
+    return math.ceil(steps / unit) * unit
 
 
 def budget_of(task: Task, needs: Needs, *, effort: float = 1.0, seconds: float | None = None,

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def load_given(task: Task, *, episodes: str | Path | None, policy: str | Path | None, seed: int,
-               trust: bool, like: Episodes | None = None) -> list[Behaviour]:
+               trust: bool, like: Episodes | None = None, horizon: int | None = None) -> list[Behaviour]:
     """Reads what was named and plays the policy.
 
     Args:
@@ -28,6 +28,7 @@ def load_given(task: Task, *, episodes: str | Path | None, policy: str | Path | 
         seed: The root of the policy's episodes.
         trust: Whether a file that can run code may be loaded.
         like: Episodes of the task, which the logged ones have to resemble.
+        horizon: After how many steps episodes are cut; None leaves them whole.
 
     Raises:
         BadInput: when a file is missing, is nothing of the kind, or may run code and `trust` is False.
@@ -37,12 +38,13 @@ def load_given(task: Task, *, episodes: str | Path | None, policy: str | Path | 
         logged = load_episodes(str(episodes))
         if like is not None:
             logged = _fitted(logged, like)
+        logged = logged.steps(0, horizon)
         out.append(Behaviour(name=f"logged in {Path(episodes).name}", origin="logged", policy=None, episodes=logged))
     if policy is not None:
         actor = load_policy(Path(policy), trust=trust)
         seeds = Seeds(seed).child("given").integers(EPISODES_EACH)
         out.append(Behaviour(name=f"your policy {Path(policy).name}", origin="given", policy=actor, seeds=seeds,
-                             episodes=_played(task, actor, seeds, Path(policy))))
+                             episodes=_played(task, actor, seeds, Path(policy), horizon)))
     return out
 
 
@@ -81,9 +83,9 @@ def _fitted(logged: Episodes, like: Episodes) -> Episodes:
     return logged
 
 
-def _played(task: Task, actor: Policy, seeds: list[int], path: Path) -> Episodes:
+def _played(task: Task, actor: Policy, seeds: list[int], path: Path, horizon: int | None) -> Episodes:
     try:
-        return rollout(task, actor, seeds=seeds)
+        return rollout(task, actor, seeds=seeds, max_steps=horizon)
     except Exception as error:  # the border to a policy that was made elsewhere
         reason = " ".join(str(error).split())[:200]
         raise BadInput("policy", expected=f"a policy for {task.name}", received=f"{path}: {reason}") from error

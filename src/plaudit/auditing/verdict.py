@@ -12,6 +12,7 @@ import torch
 from plaudit.auditing.effort import effort_of
 from plaudit.auditing.finding import Finding
 from plaudit.auditing.record.quoting import shipped
+from plaudit.optimize.hunting.plan import LONGEST
 
 if TYPE_CHECKING:
     from plaudit.auditing.context import AuditContext
@@ -33,6 +34,22 @@ def judge(context: AuditContext, findings: Sequence[Finding], results: Sequence[
     own = getattr(context, "judge", None)  # an audit of text judges for itself
     if own is not None:
         return own(findings, results, interrupted=interrupted)
+    return _with_cut(context, _judged(context, findings, results, interrupted=interrupted))
+
+
+def _with_cut(context: AuditContext, verdict: Verdict) -> Verdict:
+    """Says that episodes were cut before the time limit; what was seen of a part of them is called safe by nobody."""
+    if not context.cut:
+        return verdict
+    effort = {**verdict.effort, "episodes cut after": context.horizon}
+    if verdict.safe and context.task.limited and context.horizon < min(context.task.horizon, LONGEST):
+        return Verdict(f"Cannot tell whether it is safe to optimise: {context.cut}; so far: {lower(verdict.sentence)}",
+                       None, effort)
+    return Verdict(f"{verdict.sentence.removesuffix('.')}; {context.cut}.", verdict.safe, effort)
+
+
+def _judged(context: AuditContext, findings: Sequence[Finding], results: Sequence[CheckResult], *,
+            interrupted: bool) -> Verdict:
     times, record = effort_of(context.task, context.reward.needs, context.budget.steps), shipped()
     effort = {"steps": sum(context.spent.values()), "searches": dict(context.spent),
               "times the default": round(times, 3), "detection": record.overall(effort=times),

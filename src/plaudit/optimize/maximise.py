@@ -7,7 +7,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +21,18 @@ from plaudit.optimize.behaviours import Behaviour, Budget, Found, Origin, distin
 from plaudit.optimize.hunting.arena import Arena, Candidate, Purse
 from plaudit.optimize.hunting.evolved import hunt_cem, hunt_qd
 from plaudit.optimize.hunting.learnt import hunt_ppo
-from plaudit.optimize.hunting.plan import OPTIMISERS, SHARES, chosen, divide, in_steps, kind_of
+from plaudit.optimize.hunting.plan import (
+    FEW,
+    FEWEST_EPISODES,
+    LONGEST,
+    OPTIMISERS,
+    SHARES,
+    chosen,
+    divide,
+    in_steps,
+    kind_of,
+    typical,
+)
 from plaudit.optimize.hunting.planned import hunt_planned
 from plaudit.optimize.hunting.simple import hunt_random, hunt_scripted
 from plaudit.optimize.scripted import Together
@@ -41,11 +51,6 @@ _MOST = 60
 """At most so many behaviours are returned."""
 _ENOUGH = 24
 """The evaluation is sized so that so many behaviours can be evaluated; episodes are given up for that."""
-_FEWEST_EPISODES = 3
-_FEW = 5
-"""Episodes are cut shorter where the evaluation could not pay for so many behaviours."""
-_LONGEST = 1000
-"""Episodes of tasks without a nearer limit are cut after so many steps."""
 _ROWS = {True: 512, False: 16}
 
 
@@ -104,17 +109,17 @@ def maximise(reward: Reward, task: Task, budget: Budget | int, *, seed: int = 0,
     if reward.needs.state != "none":
         reward = copy.deepcopy(reward)
     names, left_out = chosen(reward.needs, optimisers, tabular=tabular is not None)
-    cut = min(task.horizon, _LONGEST if horizon is None else horizon)
+    cut = min(task.horizon, LONGEST if horizon is None else horizon)
     begun = time.perf_counter()
     say = on_progress or (lambda done, text: None)
     say(0.0, "timing the task")
     kind = kind_of(task, planned="planned" in names)
-    budget, measured = _measured(kept, budget, task, reward, names=names, horizon=cut, seed=seed, kind=kind)
+    budget, measured = in_steps(budget, task, reward, names=names, horizon=cut, seed=seed, kind=kind)
     assert budget.steps is not None and budget.rl_cost is not None
     arena = Arena(task, reward, steps=budget.steps, horizon=cut, seeds=Seeds(seed).child("maximise"),
                   batch_cost=budget.batch_cost, device=device)
     plan = divide(budget.steps, names, kind=kind, rl_cost=budget.rl_cost)
-    arena.horizon = _affordable_horizon(plan["evaluate"], min(episodes, _FEWEST_EPISODES), cut)
+    arena.horizon = _affordable_horizon(plan["evaluate"], min(episodes, FEWEST_EPISODES), cut)
     search = Search(arena, plan, names, left_out, discount=discount, tabular=tabular, say=say)
     try:
         with one_thread():  # a sum over two threads may differ in its last bit
@@ -140,9 +145,35 @@ def measure(reward: Reward, task: Task, seconds: float, *, seed: int = 0, discou
         A Budget in steps, with the measured cost of a learner's step.
     """
     names, _ = chosen(reward.needs, optimisers, tabular=tabular)
-    cut = min(task.horizon, _LONGEST if horizon is None else horizon)
+    cut = min(task.horizon, LONGEST if horizon is None else horizon)
     kind = kind_of(task, planned="planned" in names)
     return in_steps(Budget.of(seconds=seconds), task, reward, names=names, horizon=cut, seed=seed, kind=kind)[0]
+
+
+def longest_episodes(reward: Reward, task: Task, budget: Budget, *, episodes: int = 8, tabular: bool = False,
+                     optimisers: Sequence[str] | None = None, horizon: int | None = None) -> int:
+    """After how many steps a search with a budget in steps cuts its episodes, so that it can evaluate what it finds.
+
+    For a caller who compares what several searches found: pass the smallest as the `horizon` of all.
+
+    Raises:
+        BadInput: when the budget is too small for a single evaluation.
+
+    Example:
+        >>> from plaudit.core.algebra import Constant
+        >>> from plaudit.tasks.making import make
+        >>> longest_episodes(Constant(1.0), make("Pendulum-v1", native=False), Budget.of(20_000))
+        200
+        >>> longest_episodes(Constant(1.0), make("Pendulum-v1", native=False), Budget.of(8_000))
+        127
+    """
+    names, _ = chosen(reward.needs, optimisers, tabular=tabular)
+    kind = kind_of(task, planned="planned" in names)
+    assert budget.steps is not None
+    plan = divide(budget.steps, names, kind=kind, rl_cost=typical(budget.steps, kind, rl_cost=budget.rl_cost).rl_cost
+                  or 1.0)
+    cut = min(task.horizon, LONGEST if horizon is None else horizon)
+    return _affordable_horizon(plan["evaluate"], min(episodes, FEWEST_EPISODES), cut)
 
 
 class Search:
@@ -244,7 +275,7 @@ class Search:
         purse = Purse(arena, arena.left)
         queue = _order(self.candidates)
         lengths = [arena.horizon if c.length is None else min(arena.horizon, c.length + 1) for c in queue[:_ENOUGH]]
-        each = max(min(episodes, _FEWEST_EPISODES), min(episodes, int(arena.left / sum(lengths))))
+        each = max(min(episodes, FEWEST_EPISODES), min(episodes, int(arena.left / sum(lengths))))
         seeds = arena.episode_seeds(each, "evaluate")
         found: list[Behaviour] = []
         feature: list[torch.Tensor] = []
@@ -304,22 +335,9 @@ def _best_of_each(origins: Sequence[Origin]) -> list[int]:
     return list(first.values())
 
 
-def _measured(kept: Kept | None, budget: Budget, *args: Any, **options: Any) -> tuple[Budget, dict[str, Any]]:
-    """The budget in steps with what was measured for it; seconds are measured once, also where a search goes on."""
-    if kept is None or budget.seconds is None:
-        return in_steps(budget, *args, **options)
-
-    def measure() -> Any:
-        steps, measured = in_steps(budget, *args, **options)
-        return [asdict(steps), measured]
-
-    steps, measured = kept.get_or(["budget", asdict(budget), options], measure)
-    return Budget(**steps), measured
-
-
 def _affordable_horizon(steps: int, each: int, horizon: int) -> int:
     """The horizon at which `steps` allow at least a few behaviours to be evaluated."""
-    few = _FEW * each
+    few = FEW * each
     if steps < few:
         raise BadInput("budget", expected=f"at least {few} steps for the evaluation alone", received=steps,
                        fix="raise the budget")

@@ -84,6 +84,8 @@ class Task(ABC):
     action_space: gymnasium.Space[Any]
     horizon: int
     """The number of steps after which an episode is truncated."""
+    limited: bool = True
+    """Whether the environment or the user names that number; False where it is only a guess."""
 
     @abstractmethod
     def make(self, num_envs: int, *, device: str = "cpu", render: bool = False) -> Batch:

@@ -75,7 +75,7 @@ class GymTask(Task):
         if limit is None:
             warnings.warn(f"{self.name} names no time limit: episodes are cut after {DEFAULT_HORIZON} steps; "
                           "pass horizon= to choose", UserWarning, stacklevel=2)
-        self.horizon = limit or DEFAULT_HORIZON
+        self.horizon, self.limited = limit or DEFAULT_HORIZON, limit is not None
 
     def make_one(self, *, render: bool = False) -> Env:
         """One environment of its own, as Gymnasium would give it."""

@@ -319,7 +319,7 @@ def planned_for_both(context: AuditContext) -> list[Behaviour]:
     for pull in _PULLS:
         both = mdp.with_reward(mdp.reward + pull * max(most, 1e-9) / (1 - mdp.discount) / size * aim.reward)
         policy = Planned(index, policy_iteration(both).policy, int(getattr(context.task.action_space, "start", 0)))
-        episodes = rollout(context.task, policy, seeds=seeds)
+        episodes = rollout(context.task, policy, seeds=seeds, max_steps=context.horizon)
         context.spend("confirm", episodes)
         out.append(Behaviour(name=f"plan for the reward and {pull:g} times the intent", origin="planned", policy=policy,
                              episodes=episodes, seeds=seeds))
@@ -400,7 +400,7 @@ def again(context: AuditContext, row: Outcome) -> Outcome | None:
     if key not in context.memo:
         seeds = context.seeds.child("confirm").integers(max(_FRESH, context.episodes_each))
         try:
-            episodes = rollout(context.task, policy, seeds=seeds)
+            episodes = rollout(context.task, policy, seeds=seeds, max_steps=context.horizon)
         except PlauditError:  # a policy that replays logged actions knows its own episodes alone
             context.memo[key] = None
         else:

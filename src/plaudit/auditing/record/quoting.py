@@ -79,7 +79,9 @@ class Record:
             return f"{UNTESTED}: the record begins at {self.rows[0]['effort']:g} times the default effort" \
                 if self.rows else UNTESTED
         detection, alarm = row["overall"]["detection"], row["overall"]["false alarms, high"]
-        return f"{_at(row['effort'])} an audit {_finds(detection)} and {_raises(alarm)} ({self._source()})"
+        fresh = row.get("splits", {}).get("fresh", {}).get("detection")
+        apart = f" ({percent(fresh)} of the {fresh['n']} on which nothing was tuned)" if fresh else ""
+        return f"{_at(row['effort'])} an audit {_finds(detection)}{apart} and {_raises(alarm)} ({self._source()})"
 
     def off(self) -> dict[str, str]:
         """The checks that cry too often at the default effort, each with the reason."""

@@ -46,6 +46,11 @@ _BATCHES = 10_000
 USUAL_STEPS = {"cheap": 2_400_000, "dear, choices": 80_000, "dear, numbers": 80_000, "planned": 1_200_000}
 """The default effort of an audit: all its searches together take some 3 to 30 seconds of one core."""
 
+LONGEST = 1000
+"""Episodes of tasks without a nearer limit are cut after so many steps."""
+FEW, FEWEST_EPISODES = 5, 3
+"""Episodes are cut shorter where the evaluation could not pay for so many behaviours, so often each."""
+
 _SAFETY = 0.9
 """The share of the seconds that is planned for; the rest is for what no step pays (set-up, choosing, merging)."""
 
