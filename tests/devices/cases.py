@@ -22,7 +22,9 @@ from torch import Tensor
 
 import plaudit
 from plaudit import EnvReward
+from plaudit.auditing.record.running import collect, run_record
 from plaudit.core import devices
+from plaudit.core.algebra import PerMember
 from plaudit.core.episodes import Episodes
 from plaudit.core.functions import reward
 from plaudit.core.seeds import Seeds
@@ -145,6 +147,27 @@ def a_killed_run_that_learns_from_preferences(device: str, folder: Path) -> None
 @case
 def an_audit(device: str, folder: Path) -> None:
     plaudit.audit(CartPole(), steps=4_000, device=device)
+
+
+@case
+def an_audit_of_the_record(device: str, folder: Path) -> None:
+    learnt._WORTH_IT = 2  # a few updates suffice here
+    jobs = [{"name": "flaw:cost_only/CartPole-v1", "effort": 0.3, "seed": 0}]
+    run_record(jobs, parts=folder, device=device)
+    (row,) = collect(folder)
+    assert row["error"] is None and row["steps"] > 0 and row["measured"]["device"] == device, row
+
+
+@case
+def a_reward_for_each_member(device: str, folder: Path) -> None:
+    """Stored transitions scored anew, some unknown, on members whose ids do not begin at 0."""
+    halves = reward(lambda obs, action: torch.where(obs[..., 0] > 0, action[..., 0], torch.nan), name="halves",
+                    vectorised=True, backend="torch")
+    each = PerMember([halves, EnvReward() + halves, 2 * EnvReward()])
+    for algo, config in (("sac", replace(SMALL["sac"], relabel="always")), ("ppo", SMALL["ppo"])):
+        there, here = (train(algo, Pendulum(), reward=each, population=[1, 2], steps=300, config=config, device=where,
+                             progress=False) for where in (device, "cpu"))
+        near(there.play(episodes=2).action, here.play(episodes=2).action, device)
 
 
 @case

@@ -36,6 +36,8 @@ class AuditRecordArgs:
     """The record: of all audits that are finished, these and earlier ones."""
     seed: int = 0
     """The root of all randomness."""
+    device: Annotated[str, tyro.conf.arg(metavar="NAME")] = "cpu"
+    """Where the audits' learners live, such as cpu or cuda; the record says so where it is not cpu."""
     ray: RayOption = None
     """Run the audits on Ray: this machine, or an address."""
     keep: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -61,7 +63,7 @@ def audit_record(args: AuditRecordArgs) -> int:
     if not args.assemble:
         print(f"{len(jobs)} audits; finished ones are kept in {args.parts}", flush=True)
         run_record(jobs, parts=args.parts, ray=where(args.ray), keep=args.keep, redo=args.redo, commit=_commit(),
-                   progress=lambda done, text: print(f"{done:4.0%} {text}", flush=True))
+                   device=args.device, progress=lambda done, text: print(f"{done:4.0%} {text}", flush=True))
     rows = [r for r in collect(args.parts, version=None if args.keep else code_version())
             if r["effort"] in args.effort and r["seed"] == args.seed]
     record = build(rows, names=args.names, timed=not args.untimed)
@@ -77,8 +79,9 @@ def _text(args: AuditRecordArgs) -> int:
     from plaudit.auditing.record.building import save
     from plaudit.auditing.record.text import build_text, run_text_record
 
-    if args.shard is not None or args.ray is not None or args.keep or args.redo or args.assemble:
-        raise BadInput("--kind text", expected="no --shard, --ray, --keep, --redo or --assemble beside it",
+    if args.shard is not None or args.ray is not None or args.keep or args.redo or args.assemble or (
+            args.device != "cpu"):
+        raise BadInput("--kind text", expected="no --shard, --ray, --keep, --redo, --assemble or --device beside it",
                        received="one of them", fix="it takes minutes")
     usual = AuditRecordArgs()
     out = args.out if args.out != usual.out else usual.out.with_name("audit-record-text.json")

@@ -18,12 +18,12 @@ TINY = 0.005
 NAMES = ["flaw:lingering", "healthy:twin/lingering"]
 
 
-def made(name, effort, seed, commit=""):
+def made(name, effort, seed, commit="", device="cpu"):
     """A stand-in for an audit: as fast as it can be."""
     found = {"exploit": "high"} if name.startswith("flaw") else {}
     return {"name": name, "effort": effort, "seed": seed, "found": found, "titles": {}, "safe": None, "steps": 3,
             "checks": {"exploit": "finding" if found else "pass"}, "verdict": "", "error": None,
-            "measured": {"cpu_s": 0.1, "commit": commit}}
+            "measured": {"cpu_s": 0.1, "commit": commit, **({} if device == "cpu" else {"device": device})}}
 
 
 @pytest.fixture
@@ -93,6 +93,25 @@ def test_changed_code_runs_anew_unless_old_audits_are_kept(quick, monkeypatch, t
     run_record(jobs, parts=tmp_path, commit="new")
     assert {r["measured"]["commit"] for r in collect(tmp_path)} == {"new"}
     assert len(collect(tmp_path, version="v2")) == 2
+
+
+def test_the_device_reaches_the_audit_and_one_that_is_not_here_is_refused_before_any(quick, tmp_path):
+    assert str(audit_one(NAMES[0], TINY, 3, device="meta")["error"]).startswith("device: expected")
+    with pytest.raises(BadInput, match="device: expected"):
+        run_record(jobs_of(efforts=[1.0], names=NAMES), parts=tmp_path, device="meta")
+    assert main(["audit-record", "--device", "meta", "--parts", str(tmp_path), "--out", str(tmp_path / "out")]) != 0
+    assert main(["audit-record", "--kind", "text", "--device", "cuda"]) != 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_audits_of_another_device_are_made_anew_and_say_where(quick, monkeypatch, tmp_path):
+    monkeypatch.setattr(running, "check_device", str)
+    jobs = jobs_of(efforts=[1.0], names=NAMES)
+    for device, expected in (("cpu", {None}), ("cuda", {"cuda"})):
+        run_record(jobs, parts=tmp_path, device=device)
+        rows = collect(tmp_path)
+        assert {r["measured"].get("device") for r in rows} == expected and len(rows) == 2
+    assert {r["device"] for r in build(rows, names=NAMES)["rewards"]} == {"cuda"}
 
 
 def test_a_half_written_part_is_none(quick, tmp_path):

@@ -91,7 +91,7 @@ def _reward(row: Row, entry: Entry, *, timed: bool) -> dict[str, Any]:
         del out["caught_by"], out["split"]
     out |= {"titles": row["titles"], "skipped": [c for c, s in row["checks"].items() if s == "skipped"],
             "safe": row["safe"], "verdict": row["verdict"], "steps": row["steps"], "error": row["error"],
-            **{k: row["measured"][k] for k in ("code", "commit") if k in row["measured"]}}
+            **{k: row["measured"][k] for k in ("code", "commit", "device") if k in row["measured"]}}
     return {**out, "cpu_s": row["measured"]["cpu_s"]} if timed else out
 
 

@@ -12,6 +12,7 @@ from plaudit.auditing.audit import audit
 from plaudit.auditing.checks import BUILT_IN
 from plaudit.auditing.finding import SEVERITIES
 from plaudit.auditing.record.rewards import chosen, in_order, make
+from plaudit.core.devices import check_device
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.jobs import Progress, name_of, run_jobs
 from plaudit.core.provenance import code_hash
@@ -23,7 +24,7 @@ EFFORTS = (1.0, 5.0)
 """Multiples of the default effort."""
 
 
-def audit_one(name: str, effort: float, seed: int, commit: str = "") -> dict[str, Any]:
+def audit_one(name: str, effort: float, seed: int, commit: str = "", device: str = "cpu") -> dict[str, Any]:
     """Audits one reward of the record with all checks, and notes what they said.
 
     Args:
@@ -31,16 +32,18 @@ def audit_one(name: str, effort: float, seed: int, commit: str = "") -> dict[str
         effort: a multiple of the default effort.
         seed: the root of the audit's randomness.
         commit: of the code that runs, for the record.
+        device: where the audit's learners live.
 
     Returns:
-        What `noted` makes of it.
+        What `noted` makes of it; `measured` names the device where it is not the CPU.
     """
     def go() -> AuditReport:
         reward, task, intent = make(name)
-        return audit(reward, env=task, intent=intent, effort=effort, seed=seed, only=BUILT_IN, repair=False)
+        return audit(reward, env=task, intent=intent, effort=effort, seed=seed, only=BUILT_IN, repair=False,
+                     device=device)
 
     row = noted(go, name=name, effort=effort, seed=seed)
-    return {**row, "measured": {**row["measured"], "commit": commit}}
+    return {**row, "measured": {**row["measured"], "commit": commit, **_unless_cpu(device)}}
 
 
 def noted(audited: Callable[[], AuditReport], *, name: str, effort: float, seed: int) -> dict[str, Any]:
@@ -108,7 +111,8 @@ def shard_of(jobs: Sequence[dict[str, Any]], shard: str) -> list[dict[str, Any]]
 
 
 def run_record(jobs: Sequence[dict[str, Any]], *, parts: Path, ray: Any = None, keep: bool = False,
-               redo: Sequence[str] = (), commit: str = "", progress: Progress | None = None) -> None:
+               redo: Sequence[str] = (), commit: str = "", device: str = "cpu",
+               progress: Progress | None = None) -> None:
     """Makes the audits that are missing in a folder of parts; a kill loses only the one that runs.
 
     Args:
@@ -118,17 +122,18 @@ def run_record(jobs: Sequence[dict[str, Any]], *, parts: Path, ray: Any = None, 
         keep: whether audits that earlier code made stand; else those of the present code alone.
         redo: names of rewards that are audited anew in spite of `keep`.
         commit: noted in each part.
+        device: where the audits' learners live; those that were made on another are made anew.
         progress: told the share done and the reward just finished.
+
+    Raises:
+        BadInput: for a device that is not here.
     """
-    version = code_version()
-    if keep:
-        there = {_key(row) for row in collect(parts)}
-        jobs = [j for j in jobs if j["name"] in redo or _key(j) not in there]
-    else:
-        there = {_key(row) for row in collect(parts, version=version)}
-        jobs = [j for j in jobs if _key(j) not in there]
-    run_jobs(audit_one, [{**j, "commit": commit} for j in jobs], ray=ray, folder=parts, version=version,
-             names=[f"{j['name']} at {j['effort']:g}" for j in jobs], progress=progress)
+    version, device = code_version(), check_device(device)
+    there = {_key(row) for row in collect(parts, version=None if keep else version)
+             if row["measured"].get("device", "cpu") == device}
+    jobs = [j for j in jobs if (keep and j["name"] in redo) or _key(j) not in there]
+    run_jobs(audit_one, [{**j, "commit": commit, **_unless_cpu(device)} for j in jobs], ray=ray, folder=parts,
+             version=version, names=[f"{j['name']} at {j['effort']:g}" for j in jobs], progress=progress)
 
 
 def code_version() -> str:
@@ -157,6 +162,11 @@ def collect(parts: Path, *, version: str | None = None) -> list[dict[str, Any]]:
         if _key(row) not in newest or when >= newest[_key(row)][0]:
             newest[_key(row)] = when, row
     return [row for _, row in sorted(newest.values(), key=lambda pair: (pair[1]["effort"], pair[1]["name"]))]
+
+
+def _unless_cpu(device: str) -> dict[str, str]:
+    """So that audits on the CPU are kept under the names that they have always had."""
+    return {} if device == "cpu" else {"device": device}
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, float, int]:
