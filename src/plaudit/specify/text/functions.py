@@ -20,7 +20,7 @@ from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
 from plaudit.core.limits import call_within
 from plaudit.core.naming import source_of
-from plaudit.core.needs import Across, Needs
+from plaudit.core.needs import Across, Needs, Reads
 from plaudit.core.reward import UNBOUNDED, Range, Reward, describe_failure
 from plaudit.core.score import Score
 from plaudit.core.tokens import DERIVED, Tokens
@@ -57,6 +57,14 @@ class TextFunction(Reward):
         named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
         self.required = [p.name for p in named if p.default is p.empty]
         self.optional = [p.name for p in named if p.default is not p.empty]
+
+    @property
+    def reads(self) -> Reads:
+        """Its arguments by the columns that they are; texts and what a trainer hands over aside."""
+        own = {*DERIVED, *PLURALS, *HANDED, "completion_ids", *(["steps"] if self.per == "step" else [])}
+        required, optional = (frozenset(self.columns.get(n, n) for n in names) - own
+                              for names in (self.required, self.optional))
+        return Reads(required=required, optional=optional, anything=self.greedy)
 
     # --- scoring ----------------------------------------------------------------------------------------
 
