@@ -104,3 +104,30 @@ def test_scoring_that_was_killed_ends_in_the_same_bytes(here, rows):
     again = subprocess.run([*words, "out.jsonl"], cwd=here, check=True, capture_output=True, text=True)
     assert "from an earlier run" in again.stdout
     assert (here / "out.jsonl").read_bytes() == (here / "whole.jsonl").read_bytes()
+
+
+@pytest.fixture
+def sums(here):
+    """Pairs with a gold answer, and a function that reads it."""
+    (here / "sums.jsonl").write_text("".join(json.dumps({
+        "prompt": f"{i}+1?", "chosen": f"It is {i + 1}", "rejected": "It is 0", "answer": str(i + 1)}) + "\n"
+        for i in range(6)))
+    (here / "gold.py").write_text("def right(completion_text, answer):\n    return float(answer in completion_text)\n"
+                                  "def boom(completion_text):\n    raise RuntimeError('planted')\n")
+
+
+def test_a_gold_answer_reaches_the_function(run, here, sums):
+    assert run("score", "--model", "gold.py:right", "--data", "sums.jsonl", "--out", "out.jsonl").code == 0
+    assert [json.loads(x)["scores"] for x in (here / "out.jsonl").read_text().splitlines()] == [[1.0, 0.0]] * 6
+    ran = run("evaluate", "--model", "gold.py:right", "--data", "sums.jsonl", "--out", "numbers.json")
+    assert ran.code == 0 and json.loads((here / "numbers.json").read_text())["accuracy"]["mean"] == 1.0
+    ran = run("evaluate", "--model", "gold.py:right", "--suite", "sums", "--suite-size", "8")
+    assert ran.code == 0 and "8 prompts" in ran.out
+
+
+def test_a_run_without_a_known_score_ends_with_the_reason(run, here, sums):
+    ran = run("score", "--model", "gold.py:boom", "--data", "sums.jsonl", "--out", "out.jsonl")
+    assert ran.code == 1 and "12 times" in ran.err and "planted" in ran.err and (here / "out.jsonl").exists()
+    (here / "bare.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    ran = run("score", "--model", "gold.py:right", "--data", "bare.jsonl", "--out", "bare.out.jsonl")
+    assert ran.code == 2 and "columns that the reward reads: answer" in ran.err and ran.err.count("\n") == 1
