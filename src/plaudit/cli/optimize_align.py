@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from plaudit.cli.given import json_object
-from plaudit.cli.models import ModelOptions, checkpoint, load_model
+from plaudit.cli.models import Lines, ModelOptions, checkpoint, load_model
 from plaudit.core.errors import BadInput
 from plaudit.core.needs import Reads
 
@@ -102,6 +103,9 @@ class AlignArgs:
     """Where everything computes, such as cpu or cuda."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """In which precision the policy computes."""
+    time_limit: float = 10.0
+    """Seconds that one call of a function of file.py:name may take, in worker processes that are killed when they are
+    late; 0 calls it in this process, without a limit."""
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     """Run the functions of a saved reward also where their code has changed since, or lies outside this folder."""
     threads: int = 1
@@ -122,7 +126,7 @@ def optimize_align(args: AlignArgs) -> int:
     if _is_done(args):
         print(f"finished before: {args.out}")
         return 0
-    options = ModelOptions(device=args.device, trust=args.trust)
+    options = ModelOptions(device=args.device, time_limit=args.time_limit, trust=args.trust)
     reward, gold = (None if name is None else load_model(name, options) for name in (args.reward, args.gold))
     watch = [load_model(name, options) for name in args.watch]
     policy = _policy(args)
@@ -132,10 +136,13 @@ def optimize_align(args: AlignArgs) -> int:
     print(said)
     steps = args.steps or (max(1, math.ceil(len(pairs) / _in_a_step(args, pairs))) if pairs is not None else 100)
     config = _config(args, steps=steps if pairs is not None else 1)
+    lines = None if sys.stderr.isatty() else Lines("aligning")
     try:
-        result = align(policy, reward, prompts, algo=args.algo, watch=watch, gold=gold, pairs=pairs,
-                       columns=columns, steps=steps, config=config, on_unknown=args.on_unknown,
-                       stop_after=min(steps, NOTHING), seed=args.seed, out=args.out / RUN, resume=args.resume)
+        with lines or nullcontext():
+            result = align(policy, reward, prompts, algo=args.algo, watch=watch, gold=gold, pairs=pairs,
+                           columns=columns, steps=steps, config=config, on_unknown=args.on_unknown,
+                           stop_after=min(steps, NOTHING), seed=args.seed, out=args.out / RUN, resume=args.resume,
+                           progress=lines.tell if lines else True)
     except KeyboardInterrupt:
         print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
         return INTERRUPTED
@@ -219,7 +226,8 @@ def _is_done(args: AlignArgs) -> bool:
 
 def _said(args: AlignArgs) -> dict[str, Any]:
     """The options as JSON, without what changes nothing."""
-    kept = {name: value for name, value in vars(args).items() if name not in ("out", "resume", "threads", "trust")}
+    idle = ("out", "resume", "threads", "time_limit", "trust")
+    kept = {name: value for name, value in vars(args).items() if name not in idle}
     return json.loads(json.dumps(kept, default=str))
 
 

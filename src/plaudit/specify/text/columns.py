@@ -35,9 +35,15 @@ def said_of(row: Mapping[str, Any], reads: Reads) -> dict[str, Any]:
     """
     found = flat(row)
     if "ground_truth" in reads.named and "ground_truth" not in found and "answer" in found:
-        found["ground_truth"] = found["answer"]
+        found["ground_truth"] = gold_text(found["answer"]) if isinstance(found["answer"], str) else found["answer"]
     return {name: value for name, value in found.items()
             if name not in TEXTS and (reads.anything or name in reads.named)}
+
+
+def gold_text(answer: Any) -> str:
+    """A gold answer as text; of a worked solution as GSM8K has it, what stands behind `####`."""
+    text = str(answer)
+    return text.rpartition("####")[2].strip() if "####" in text else text
 
 
 def as_columns(said: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

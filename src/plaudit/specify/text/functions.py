@@ -143,7 +143,7 @@ class TextFunction(Reward):
         """What the function says to each call; `Failed` where it does not answer."""
         if self.pool is not None:
             return [Failed(f"{self.name}: {o.why}") if o.why else o.value for o in self.pool.map(self.fn, calls)]
-        if _is_async(self.fn):
+        if is_async(self.fn):
             return run_async(self._ask_together(calls))
         return [self._ask_once(inputs) for inputs in calls]
 
@@ -341,7 +341,8 @@ def _bare(fn: Any) -> Any:
     return fn
 
 
-def _is_async(fn: Any) -> bool:
+def is_async(fn: Any) -> bool:
+    """Whether a call of it is awaited."""
     bare = _bare(fn)
     return inspect.iscoroutinefunction(bare) or inspect.iscoroutinefunction(vars(type(bare)).get("__call__"))
 
