@@ -20,7 +20,7 @@ import torch
 
 from plaudit.core.errors import BadInput
 from plaudit.core.needs import Reads
-from plaudit.core.tokens import Tokens, of_texts
+from plaudit.core.tokens import Tokens, is_unicode, of_texts
 from plaudit.feedback.records import Preference
 from plaudit.feedback.text.checks import Kind, check_pairs, raise_faults
 from plaudit.feedback.text.formats import Format, read_pairs
@@ -165,6 +165,8 @@ def _faults(row: Mapping[str, Any]) -> Iterator[str]:
         text: Any = row[name]
         words = text if isinstance(text, str) else "".join(str(m.get("content") or "") for m in text) \
             if isinstance(text, list) and all(isinstance(m, Mapping) for m in text) else None
+        if not is_unicode(text):
+            yield f"{name} with half a surrogate pair"
         if words is None or (name == "completion" and not words.strip()):
             yield f"{name} = {text!r:.60}"
     if isinstance(row["label"], list | dict) or row["label"] not in _YES:
@@ -290,6 +292,8 @@ def read_asked(policy: Policy, source: Any, reads: Reads | None = None, *, split
         try:
             if not isinstance(prompt, str | list) or not prompt:
                 raise BadInput("prompt", expected="a text or a list of messages", received=f"{prompt!r:.60}")
+            if not is_unicode(prompt):
+                raise BadInput("prompt", expected="a text in Unicode", received="half a surrogate pair")
             key = repr((prompt, sorted(said.items())))
             if key not in found:
                 policy.encode(prompt)
