@@ -109,3 +109,28 @@ def test_help_has_an_example(run, capsys):
         run("optimize", "align", "--help")
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert ended.value.code == 0 and "plaudit optimize align --policy smollm2 --algo dpo" in said
+
+
+def test_columns_of_the_data_reach_the_reward(run, here, files):
+    (here / "sums.jsonl").write_text("".join(json.dumps({"prompt": f"{i}+1?", "answer": str(i + 1)}) + "\n"
+                                             for i in range(4)))
+    (here / "gold.py").write_text("def right(prompt_text, completion_text, answer):\n"
+                                  "    return float(prompt_text == f'{int(answer) - 1}+1?') + len(completion_text)\n"
+                                  "def boom(completion_text):\n    raise RuntimeError('planted')\n")
+    words = [*OPTIONS, *files, "--algo", "rloo", "--steps", "2", "--samples", "2"]
+    ran = run(*words, "--data", "sums.jsonl", "--reward", "gold.py:right", "--out", "out")
+    assert ran.code == 0, ran.err
+    history = [json.loads(line) for line in (here / "out" / "history.jsonl").read_text().splitlines()]
+    assert all(row["reward"] >= 1 and row["unknown"] == row["skipped"] == 0 for row in history)
+    ran = run(*words, "--data", "prompts.jsonl", "--reward", "gold.py:right", "--out", "no")
+    assert ran.code == 2 and "line 1: expected the columns that the reward reads: answer" in ran.err
+    assert not (here / "no").exists()
+    ran = run(*words, "--data", "sums.jsonl", "--reward", "gold.py:boom", "--out", "boom")
+    assert ran.code == 2 and "planted" in ran.err and "2 steps in a row" in ran.err and "aligned" not in ran.out
+    assert not (here / "boom" / "config.json").exists()
+
+
+def test_where_nobody_was_asked_nothing_is_unknown(run, here, files):
+    ran = run(*OPTIONS, *files, "--data", "pairs.jsonl", "--algo", "dpo", "--steps", "2", "--out", "out")
+    assert ran.code == 0 and "kl:" in ran.out and "unknown" not in ran.out
+    assert json.loads((here / "out" / "history.jsonl").read_text().splitlines()[0])["unknown"] is None

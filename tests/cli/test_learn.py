@@ -40,6 +40,12 @@ def test_what_is_wrong_is_one_line_before_any_work(options, message, rows, tiny_
     assert not (tmp_path / "out" / "plaudit.json").exists()
 
 
+def test_an_empty_file_is_named(run, here, tiny_llama):
+    (here / "none.jsonl").write_text("")
+    ran = run("learn", "text", "--model", str(tiny_llama), "--data", "none.jsonl", "--out", "out")
+    assert ran.code == 2 and "--data: expected at least one row, received none.jsonl" in ran.err
+
+
 def test_faulty_rows_stop_it_or_are_left_out_and_counted(rows, tiny_llama, tmp_path, capsys):
     with rows.open("a") as file:
         file.write(json.dumps({"prompt": "Same.", "chosen": "x", "rejected": "x"}) + "\n")

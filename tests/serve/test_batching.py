@@ -16,6 +16,7 @@ from plaudit.learn.text.scorers import RewardScorer
 from plaudit.serve.app import build_app
 from plaudit.serve.limits import Limits
 from plaudit.serve.server import _server, _url, background, open_socket
+from plaudit.specify.text.functions import text_reward
 
 QUESTION = [{"role": "user", "content": "What is two and three?"}]
 
@@ -117,3 +118,27 @@ def test_a_reward_model_says_the_same_served_as_at_home(tiny_reward, ask):
 def test_an_empty_conversation_is_unknown_not_a_crash(tiny_reward):
     score = TextReward.load(tiny_reward).score(of_texts([[]], [[]]))
     assert not score.known.any()
+
+
+def test_a_verifier_gets_the_fields_of_each_request(ask):
+    def right(completion_text, answer):
+        return float(completion_text == answer)
+
+    def score(url, **body):
+        return ask(url, "/score", body)[1]
+
+    with background({"m": text_reward(right)}) as url, ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda i: score(url, prompt="", completions=[f"{i}", "no"], answer=f"{i}", user=1), range(16))
+        assert [one["scores"] for one in found] == [[1.0, 0.0]] * 16
+        several = {"prompts": ["a", "b"], "completions": ["1", "1"]}
+        assert score(url, **several, answer=["1", "2"])["scores"] == [1.0, 0.0]
+        assert score(url, **several, answer="1")["scores"] == [1.0, 1.0]
+        without = score(url, prompt="", completions=["1"])
+        assert without["scores"] == [None] and "answer" in without["why"][0]
+
+
+def test_fields_that_nobody_reads_part_no_batch(lengths, ask):
+    model = lengths(seconds=0.02)
+    with background({"m": model}) as url, ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda n: ask(url, "/score", {"prompt": "", "completions": ["x"], f"f{n}": 1}), range(64)))
+    assert len(model.batches) < 32 and sum(model.batches) == 64

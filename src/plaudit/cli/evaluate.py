@@ -82,7 +82,15 @@ def _records(args: EvaluateArgs) -> list[Preference]:
 
     items = make_suite(str(args.suite), seed=args.seed, n=args.suite_size).items
     return [Preference(options=(*i.good, *i.bad), correct=(True,) * len(i.good) + (False,) * len(i.bad),
-                       context=i.prompt, provenance={"category": i.category}) for i in items if i.good and i.bad]
+                       context=i.prompt, provenance={**_told(i), "category": i.category})
+            for i in items if i.good and i.bad]
+
+
+def _told(item: Any) -> dict[str, Any]:
+    """What a suite says of a prompt; its category is the one of the suite."""
+    from plaudit.learn.text.evaluation import CATEGORY
+
+    return {name: value for name, value in item.columns.items() if name not in CATEGORY}
 
 
 def lines(found: Evaluation, *, left_out: int = 0) -> list[str]:

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from plaudit.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from plaudit.feedback.records import Preference
+    from plaudit.feedback.text.formats import Format
+
+
+def records_of(data: Path, format: Format) -> list[Preference]:
+    """The preferences of a file.
+
+    Raises:
+        BadInput: naming the file, when nothing is in it.
+    """
+    from plaudit.feedback.text.formats import read_pairs
+
+    records = read_pairs(data, format=format)
+    if not records:
+        raise BadInput("--data", expected="at least one row", received=f"{data}, which has none")
+    return records
 
 
 def json_object(option: str, text: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from plaudit.cli.given import json_object
+from plaudit.cli.given import json_object, records_of
 from plaudit.cli.learn_feedback import FOLLOW_UP, learn_feedback
 from plaudit.cli.models import checkpoint
 from plaudit.core.errors import BadInput
@@ -119,7 +119,6 @@ def learn(args: LearnArgs) -> int:
     options = _options(args)
     import torch
 
-    from plaudit.feedback.text.formats import read_pairs
     from plaudit.learn.text.processes import is_first
     from plaudit.learn.text.training import STRENGTHS, fit_text, format_of, options_of
 
@@ -133,7 +132,7 @@ def learn(args: LearnArgs) -> int:
         return 0
     how = options_of(model=model, **options)  # what is wrong with them is said before any file is read
     torch.set_num_threads(args.threads)
-    records = read_pairs(args.data, format=args.format)
+    records = records_of(args.data, args.format)
     if args.skip_faulty:
         records = without_faulty(records, format_of(how))
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")

@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from plaudit.cli.given import records_of
 from plaudit.core.errors import BadInput
 
 
@@ -64,7 +65,6 @@ def learn_features(args: LearnFeaturesArgs) -> int:
     """Runs the command; returns the exit code."""
     import torch
 
-    from plaudit.feedback.text.formats import read_pairs
     from plaudit.learn.text.feature_fitting import FitFeatures, fit_features
     from plaudit.learn.text.feature_heads import HeadOptions
     from plaudit.learn.text.feature_reward import Running
@@ -80,7 +80,7 @@ def learn_features(args: LearnFeaturesArgs) -> int:
         running=Running(workers=args.workers, time_limit_s=args.time_limit))
     features = FeatureSet.load(args.features)
     torch.set_num_threads(args.threads)
-    records = read_pairs(args.data, format=args.format)
+    records = records_of(args.data, args.format)
     if args.skip_faulty:
         from plaudit.cli.learn import without_faulty
 

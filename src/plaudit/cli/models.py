@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import math
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +37,9 @@ class ModelOptions:
     behind #; the bearer token comes from the variable PLAUDIT_TOKEN."""
     tokenizer: Path | None = None
     """For a server that takes whole texts: the folder of the tokenizer whose chat template makes them."""
+    time_limit: float = 10.0
+    """Seconds that one call of a function of file.py:name may take, in worker processes that are killed when they are
+    late; 0 calls it in this process, without a limit."""
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     """Run the functions of a saved reward also where their code has changed since, or lies outside this folder."""
 
@@ -51,6 +58,8 @@ def load_model(name: str, options: ModelOptions | None = None) -> Any:
     from plaudit.learn.text import follow_up_names as follow_up
 
     options = options or ModelOptions()
+    if not 0 <= options.time_limit < math.inf:
+        raise BadInput("--time-limit", expected="seconds, or 0 for none", received=options.time_limit)
     if name.startswith(("http://", "https://")):
         return load_remote(name, kind=options.kind, tokenizer=options.tokenizer)
     if options.kind is not None or options.tokenizer is not None:
@@ -60,12 +69,12 @@ def load_model(name: str, options: ModelOptions | None = None) -> Any:
         return follow_up.load(name, device=options.device, dtype=options.dtype, max_length=options.max_length,
                               batch_tokens=options.batch_tokens or "auto", truncation=options.truncation)
     if looks_like_target(name):
-        from plaudit.specify.text.functions import text_reward
+        from plaudit.specify.text.given import as_reward, within_limits
 
         thing = load_target(name).thing
         if not isinstance(thing, Reward) and not callable(thing):
             raise BadInput("--model", expected="a Reward or a function", received=type(thing).__name__)
-        return thing if isinstance(thing, Reward) else text_reward(thing)
+        return within_limits(as_reward(thing), options.time_limit) if options.time_limit else as_reward(thing)
     if is_saved_reward(name):
         return load_reward(name, trust=options.trust)
     from plaudit.learn.text.reward import TextReward
@@ -105,11 +114,50 @@ def load_remote(url: str, *, kind: ServerKind | None, tokenizer: Path | None) ->
 
 
 def progress_bar(what: str) -> AbstractContextManager[Any]:
-    """A function that counts rows: a line on a terminal (stderr), nothing elsewhere."""
+    """A function that counts rows: a bar on a terminal (stderr), elsewhere a line now and then."""
     from rich.console import Console
 
     console = Console(stderr=True)
-    return _Bar(console, what) if console.is_terminal else nullcontext()
+    return _Bar(console, what) if console.is_terminal else Lines(what)
+
+
+class Lines:
+    """A line on stderr now and then, also while nothing gets done: the first after some seconds, then more rarely.
+
+    Args:
+        what: What is done.
+        first_s: Seconds to the first line; the pauses double up to `last_s`.
+        last_s: The longest pause.
+    """
+
+    def __init__(self, what: str, *, first_s: float = 10.0, last_s: float = 300.0) -> None:
+        self.what, self.pause_s, self.last_s = what, first_s, last_s
+        self.rows, self.said, self.began = 0, "0 rows", time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._tell, name="plaudit-progress", daemon=True)
+
+    def __enter__(self) -> Any:
+        self._thread.start()
+        return self.add
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def add(self, rows: int) -> None:
+        """Counts rows that are done."""
+        self.rows += rows
+        self.said = f"{self.rows:,} rows"
+
+    def tell(self, share: float, words: str) -> None:
+        """Takes the share that is done, and a few words."""
+        self.said = f"{share:.0%}, {words}"
+
+    def _tell(self) -> None:
+        while not self._over.wait(self.pause_s):
+            seconds = time.monotonic() - self.began
+            print(f"{self.what}: {self.said} in {seconds:,.0f} s", file=sys.stderr, flush=True)
+            self.pause_s = min(2 * self.pause_s, self.last_s)
 
 
 class _Bar:

@@ -8,20 +8,26 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from plaudit.cli.given import json_object
-from plaudit.cli.models import ModelOptions, checkpoint, load_model
+from plaudit.cli.models import Lines, ModelOptions, checkpoint, load_model
 from plaudit.core.errors import BadInput
+from plaudit.core.needs import Reads
 
 if TYPE_CHECKING:
     from plaudit.optimize.align import AlignConfig, AlignResult, CausalPolicy, Judged, Pairs
 
 INTERRUPTED = 130
+NOTHING = 10
+"""After so many steps in which nothing was known, or after all where there are fewer, a run stops."""
 RUN, SUMMARY, HISTORY = "run", "summary.json", "history.jsonl"
 _RATES = {False: 1e-5, True: 2e-4}
 _PLAIN = ("prompts", "samples", "lr", "beta", "rows", "measure_every")
@@ -42,7 +48,7 @@ class AlignArgs:
     """What is aligned: a checkpoint folder or a name on the hub; smollm2 is the packaged SmolLM2-135M."""
     data: Path
     """JSONL, JSON, Parquet or a folder of datasets: pairs in any form that `plaudit learn text` reads, rows of prompt,
-    completion and label (kto), or rows with a prompt."""
+    completion and label (kto), or rows with a prompt; further columns reach the rewards that name them."""
     out: Path
     """The folder of the checkpoint, with history.jsonl and summary.json; new or empty."""
     algo: Literal["rloo", "ppo", "dpo", "kto", "rft"] = "dpo"
@@ -97,6 +103,9 @@ class AlignArgs:
     """Where everything computes, such as cpu or cuda."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """In which precision the policy computes."""
+    time_limit: float = 10.0
+    """Seconds that one call of a function of file.py:name may take, in worker processes that are killed when they are
+    late; 0 calls it in this process, without a limit."""
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     """Run the functions of a saved reward also where their code has changed since, or lies outside this folder."""
     threads: int = 1
@@ -117,18 +126,23 @@ def optimize_align(args: AlignArgs) -> int:
     if _is_done(args):
         print(f"finished before: {args.out}")
         return 0
-    options = ModelOptions(device=args.device, trust=args.trust)
+    options = ModelOptions(device=args.device, time_limit=args.time_limit, trust=args.trust)
     reward, gold = (None if name is None else load_model(name, options) for name in (args.reward, args.gold))
     watch = [load_model(name, options) for name in args.watch]
     policy = _policy(args)
-    pairs, prompts, said = _evidence(args, policy, offline)
+    rewards = [r for r in (reward, *watch, gold) if r is not None]
+    pairs, prompts, columns, said = _evidence(args, policy, offline, reduce(Reads.__or__, (r.reads for r in rewards),
+                                                                            Reads()))
     print(said)
     steps = args.steps or (max(1, math.ceil(len(pairs) / _in_a_step(args, pairs))) if pairs is not None else 100)
     config = _config(args, steps=steps if pairs is not None else 1)
+    lines = None if sys.stderr.isatty() else Lines("aligning")
     try:
-        result = align(policy, reward, prompts, algo=args.algo, watch=watch, gold=gold, pairs=pairs, steps=steps,
-                       config=config, on_unknown=args.on_unknown, seed=args.seed, out=args.out / RUN,
-                       resume=args.resume)
+        with lines or nullcontext():
+            result = align(policy, reward, prompts, algo=args.algo, watch=watch, gold=gold, pairs=pairs,
+                           columns=columns, steps=steps, config=config, on_unknown=args.on_unknown,
+                           stop_after=min(steps, NOTHING), seed=args.seed, out=args.out / RUN, resume=args.resume,
+                           progress=lines.tell if lines else True)
     except KeyboardInterrupt:
         print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
         return INTERRUPTED
@@ -212,22 +226,28 @@ def _is_done(args: AlignArgs) -> bool:
 
 def _said(args: AlignArgs) -> dict[str, Any]:
     """The options as JSON, without what changes nothing."""
-    kept = {name: value for name, value in vars(args).items() if name not in ("out", "resume", "threads", "trust")}
+    idle = ("out", "resume", "threads", "time_limit", "trust")
+    kept = {name: value for name, value in vars(args).items() if name not in idle}
     return json.loads(json.dumps(kept, default=str))
 
 
-def _evidence(args: AlignArgs, policy: CausalPolicy, offline: bool) -> tuple[Pairs | Judged | None, list[Any], str]:
-    """What is given, the prompts, and a line about them."""
-    from plaudit.optimize.align import Judged, read_given, read_prompts
+def _evidence(args: AlignArgs, policy: CausalPolicy, offline: bool, reads: Reads) -> tuple[
+        Pairs | Judged | None, list[Any], Mapping[str, Sequence[Any]], str]:
+    """What is given, the prompts with the columns that the rewards read, and a line about them."""
+    from plaudit.optimize.align import Judged, read_asked, read_given
 
-    if not offline:
-        prompts, left = read_prompts(policy, args.data, split=args.split, skip_faulty=args.skip_faulty)
-        return None, prompts, f"{len(prompts)} prompts" + (f"; {left} rows left out" if left else "")
+    asked = read_asked(policy, args.data, reads, split=args.split, skip_faulty=args.skip_faulty) \
+        if not offline or reads.named or reads.anything else None
+    if not offline and asked is not None:
+        left = f"; {asked.left_out} rows left out" if asked.left_out else ""
+        return None, list(asked.prompts), asked.columns, f"{len(asked.prompts)} prompts{left}"
     given = read_given(policy, args.data, format=args.format, split=args.split, skip_faulty=args.skip_faulty)
     if args.algo == "dpo" and isinstance(given.evidence, Judged):
         raise BadInput("--data", expected="pairs, as dpo compares two completions", received="single verdicts",
                        fix="--algo kto")
-    return given.evidence, list(given.prompts), given.said()
+    if asked is not None:
+        return given.evidence, list(asked.prompts), asked.columns, given.said()
+    return given.evidence, list(given.prompts), {}, given.said()
 
 
 def _finish(args: AlignArgs, result: AlignResult, said: str) -> None:

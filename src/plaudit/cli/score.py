@@ -10,7 +10,7 @@ import tyro
 
 from plaudit.cli.models import ModelOptions, load_model, progress_bar
 
-INTERRUPTED = 130
+INTERRUPTED, NOTHING_KNOWN = 130, 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,4 +66,8 @@ def score(args: ScoreArgs) -> int:
         print(f"  {done.cut:,} were longer than the model reads and were cut")
     if done.unknown:
         print(f"  {done.unknown:,} are unknown (null), each with its reason in {args.column}_why")
+    if done.texts and done.unknown == done.texts:
+        why, n = max(done.reasons.items(), key=lambda one: one[1])
+        print(f"error: not one score is known; the most frequent reason ({n:,} times): {why}", file=sys.stderr)
+        return NOTHING_KNOWN
     return 0

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, Unsupported
-from plaudit.core.needs import Needs
+from plaudit.core.needs import Needs, Reads
 from plaudit.core.reward import UNBOUNDED, Carry, Range, Reward
 from plaudit.core.schedules import Controller, LagrangeMultiplier, Schedule
 from plaudit.core.score import Score
@@ -81,6 +81,10 @@ class Constant(Reward):
         if not math.isfinite(value):
             raise BadInput("value", expected="a finite number", received=value)
         self.value, self.name, self.range = value, "constant", (value, value)
+
+    @property
+    def reads(self) -> Reads:
+        return Reads()
 
     def evaluate(self, episodes: Episodes) -> Score:
         return Score.of(torch.full(episodes.mask.shape, self.value, device=episodes.device), mask=episodes.mask)

@@ -56,5 +56,31 @@ class Needs:
         return replace(self, fields=self.fields | frozenset(fields))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reads:
+    """The columns of a data set that a reward of texts reads, beside prompt and completion.
+
+    Example:
+        >>> sorted((Reads(required=frozenset({"answer"})) | Reads(optional=frozenset({"hint"}))).named)
+        ['answer', 'hint']
+    """
+
+    required: frozenset[str] = field(default_factory=frozenset[str])
+    """Without these it knows nothing."""
+    optional: frozenset[str] = field(default_factory=frozenset[str])
+    """What it reads where it is there."""
+    anything: bool = False
+    """It may read whatever there is: it takes keywords, or does not say."""
+
+    def __or__(self, other: Reads) -> Reads:
+        return Reads(required=self.required | other.required, optional=self.optional | other.optional,
+                     anything=self.anything or other.anything)
+
+    @property
+    def named(self) -> frozenset[str]:
+        """All that it names."""
+        return self.required | self.optional
+
+
 def _later(order: tuple[Any, ...], a: str, b: str) -> Any:
     return order[max(order.index(a), order.index(b))]

@@ -6,6 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, PlauditError, Unsupported
-from plaudit.core.needs import Needs, Role
+from plaudit.core.needs import Needs, Reads, Role
 from plaudit.core.score import Score
 
 if TYPE_CHECKING:
@@ -84,6 +85,12 @@ class Reward(ABC):
     def children(self) -> Sequence[Reward]:
         """The rewards that this one is made of."""
         return ()
+
+    @property
+    def reads(self) -> Reads:
+        """Which columns of a data set it reads: those of its children; a reward that does not say may read any."""
+        children = self.children()
+        return reduce(Reads.__or__, (child.reads for child in children)) if children else Reads(anything=True)
 
     def advance(self, progress: float, metrics: Mapping[str, float] | None = None) -> None:
         """Tells schedules and controllers inside that the run is at `progress` in [0, 1]."""

@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.learn.text.scored import Scored
-from plaudit.learn.text.scorers import Scorer
+from plaudit.learn.text.scorers import Scorer, reads_of, score_rows
 from plaudit.serve.limits import Limits, Refused
 from plaudit.serve.metrics import Metrics
 from plaudit.serve.wire import Ask
+from plaudit.specify.text.columns import said_of
 
 Outcome = list[Scored] | Exception
 
@@ -49,6 +51,7 @@ class Batcher:
 
     def __init__(self, name: str, scorer: Scorer, *, limits: Limits, executor: Executor, metrics: Metrics) -> None:
         self.name, self.scorer, self.limits, self.executor, self.metrics = name, scorer, limits, executor, metrics
+        self.reads = reads_of(scorer)
         self.waiting: deque[Job] = deque()
         self.texts = 0
         self._some = asyncio.Event()
@@ -118,9 +121,9 @@ class Batcher:
     def _score(self, jobs: Sequence[Job]) -> list[Outcome]:
         """In the scoring thread: all jobs of a kind at once; each alone where that fails."""
         outcomes: dict[int, Outcome] = {}
-        kinds: dict[tuple[bool, bool], list[Job]] = {}
+        kinds: dict[tuple[Any, ...], list[Job]] = {}
         for job in jobs:
-            kinds.setdefault((job.ask.per_token, job.ask.raw), []).append(job)
+            kinds.setdefault((job.ask.per_token, job.ask.raw, *sorted(self._told(job))), []).append(job)
         for group in kinds.values():
             try:
                 outcomes |= {id(job): rows for job, rows in zip(group, self._rows(group), strict=True)}
@@ -132,10 +135,17 @@ class Batcher:
                         outcomes[id(job)] = error
         return [outcomes[id(job)] for job in jobs]
 
+    def _told(self, job: Job) -> Mapping[str, Any]:
+        """The columns of a request that the scorer reads."""
+        return said_of(job.ask.columns, self.reads)
+
     def _rows(self, jobs: Sequence[Job]) -> list[list[Scored]]:
         prompts = [p for job in jobs for p in job.ask.prompts]
         completions = [c for job in jobs for c in job.ask.completions]
-        rows = self.scorer.rows(prompts, completions, per_token=jobs[0].ask.per_token, raw=jobs[0].ask.raw)
+        told = [self._told(job) for job in jobs]
+        columns = {name: [value for one in told for value in one[name]] for name in told[0]}
+        rows = score_rows(self.scorer, prompts, completions, columns=columns, per_token=jobs[0].ask.per_token,
+                          raw=jobs[0].ask.raw)
         if len(rows) != len(completions):
             raise PlauditError(f"{self.name} gave {len(rows)} scores for {len(completions)} completions")
         rows = [_finite(row) for row in rows]

@@ -19,12 +19,19 @@ from plaudit.core.errors import BadInput
 from plaudit.learn.text.scored import Scored
 from plaudit.serve.limits import Refused
 from plaudit.serve.wire import Ask, Body, flag, listed, optional_text, shown, spoken, text
+from plaudit.specify.text.columns import TEXTS
 
+_OWN = frozenset({*TEXTS, "model", "per_token", "members"})
+"""Fields of a request that are no columns."""
 VLLM_PAIRS = (("queries", "documents"), ("queries", "items"), ("text_1", "text_2"), ("data_1", "data_2"))
 
 
 def score(body: Body) -> Ask:
-    """`{"prompt": ..., "completions": [...]}`, or `prompts` and `completions` one by one; or vLLM's score shapes."""
+    """`{"prompt": ..., "completions": [...]}`, or `prompts` and `completions` one by one; or vLLM's score shapes.
+
+    Further fields are what a verifier reads, such as the right `answer`: of the prompt; beside `prompts`, a list with
+    as many entries says one thing of each.
+    """
     for first, second in VLLM_PAIRS:
         if first in body and second in body:
             return _vllm_score(body, first, second)
@@ -37,6 +44,8 @@ def score(body: Body) -> Ask:
     else:
         prompts = [spoken(body.get("prompt"), "prompt")] * len(completions)
     per_token, members = flag(body, "per_token"), flag(body, "members")
+    told = {name: value if "prompts" in body and isinstance(value, list) and len(value) == len(completions)
+            else [value] * len(completions) for name, value in body.items() if name not in _OWN}
 
     def answer(model: str, rows: Sequence[Scored]) -> dict[str, Any]:
         out: dict[str, Any] = {"model": model, "scores": [r.value for r in rows], "why": [r.why or None for r in rows],
@@ -47,8 +56,8 @@ def score(body: Body) -> Ask:
             out["tokens"] = [None if r.tokens is None else list(r.tokens) for r in rows]
         return out
 
-    return Ask(prompts=prompts, completions=completions, per_token=per_token, model=optional_text(body, "model"),
-               answer=answer)
+    return Ask(prompts=prompts, completions=completions, columns=told, per_token=per_token,
+               model=optional_text(body, "model"), answer=answer)
 
 
 def get_reward(body: Body) -> Ask:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from plaudit.core.errors import BadInput
@@ -29,6 +29,8 @@ class Ask:
     """Makes the response of the model's name and the scores."""
     model: str | None = None
     per_token: bool = False
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])
+    """What the request says of each row beside its texts, by name."""
     raw: bool = False
     """The completions are whole texts, template included."""
     activated: bool = False

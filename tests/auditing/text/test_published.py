@@ -69,6 +69,17 @@ def test_a_backslash_is_shown_once() -> None:
     assert r"'\boxed{" in report.findings[0].title and "\\\\" not in report.findings[0].title
 
 
+@pytest.mark.parametrize("data", [{"suite": "sums"}, {"rows": GSM}], ids=["a suite", "rows with an answer"])
+def test_a_function_of_verl_is_audited_on_data_that_say_less(data: dict) -> None:
+    def plain(data_source, solution_str, ground_truth, extra_info):
+        return float(solution_str.strip() == ground_truth)
+
+    report = audit_text(plain, **data, format="{exact}", only=["wrong"])
+    assert [(c.name, c.status) for c in report.checks if c.name == "wrong"] == [("wrong", "pass")]
+    with pytest.raises(BadInput, match="ground_truth"):
+        audit_text(plain, [{"prompt": "2 + 2?"}] * 9, only=["wrong"])
+
+
 def test_a_reward_of_the_form_is_told_that_it_is_a_part() -> None:
     report = audit_text(form_only, GSM, only=["wrong", "spread"])
     finding, = report.findings

@@ -162,3 +162,16 @@ def test_rows_are_counted_as_they_are_checked() -> None:
     seen: list[int] = []
     check_pairs(iter(GOOD), progress=seen.append)
     assert seen == [*range(1, len(GOOD) + 1)]
+
+
+@pytest.mark.parametrize("place", ["context", "first", "message"])
+def test_half_a_surrogate_pair_is_a_fault_of_its_row(chat: ChatFormat, place: str) -> None:
+    broken = {"context": Preference(options=("a", "b"), context="\ud800?", label=1.0),
+              "first": Preference(options=("a \udfff", "b"), context="c", label=1.0),
+              "message": Preference(options=([{"role": "assistant", "content": "\ud800"}],
+                                             [{"role": "assistant", "content": "b"}]),
+                                    context=[{"role": "user", "content": "c"}], label=1.0)}[place]
+    good = Preference(options=("\U0001f600", "b"), context="c", label=1.0)
+    faults = check_pairs([good, broken], format=chat)
+    assert [(f.row, f.kind) for f in faults if f.kind == "no unicode"] == [(1, "no unicode")] and faults[0].row == 1
+    assert without_faults([good, broken], faults) == [good]

@@ -183,3 +183,16 @@ def test_prompts_are_read_once_each(tmp_path: Path, tiny_llama: Path) -> None:
         with pytest.raises(BadInput, match=says):
             read_prompts(policy, lines(tmp_path / "p.jsonl", [{"prompt": "a"}, bad]))
         assert read_prompts(policy, tmp_path / "p.jsonl", skip_faulty=True) == (["a"], 1)
+
+
+def test_half_a_surrogate_pair_is_named_and_can_be_left_out(tmp_path: Path, tiny_llama: Path) -> None:
+    policy = CausalPolicy.load(tiny_llama, max_tokens=4)
+    pairs = [{"prompt": "a", "chosen": "x", "rejected": "y"}, {"prompt": "\ud800", "chosen": "x", "rejected": "y"}]
+    verdicts = [{"prompt": "a", "completion": c, "label": True} for c in ("x", "\ud800")]
+    for rows, says in ((pairs, "row 1: no unicode"), (verdicts, "line 2.*surrogate")):
+        with pytest.raises(BadInput, match=says):
+            read_given(policy, lines(tmp_path / "g.jsonl", rows))
+        assert len(read_given(policy, tmp_path / "g.jsonl", skip_faulty=True).evidence) == 1
+    with pytest.raises(BadInput, match="line 2.*surrogate"):
+        read_prompts(policy, lines(tmp_path / "p.jsonl", pairs))
+    assert read_prompts(policy, tmp_path / "p.jsonl", skip_faulty=True) == (["a"], 1)

@@ -28,7 +28,9 @@ from plaudit.auditing.text.subject import TextSubject, check_columns, recognise
 from plaudit.auditing.text.suites import make_suite
 from plaudit.auditing.text.witness import TextWitness
 from plaudit.core.errors import BadInput
+from plaudit.core.needs import Reads
 from plaudit.core.reward import Reward
+from plaudit.specify.text.columns import said_of
 
 FEWEST_ITEMS, TOGETHER_S = 8, 5.0
 TEXTS_OF_AN_ITEM: Mapping[str, int] = {"verifier": 150, "model": 110}
@@ -85,7 +87,7 @@ def audit_text(reward: str | Path | TextSubject | Reward | Callable[..., Any], r
     form = Format.parse(format) if isinstance(format, str) else format
     column, gold = _read_intent(intent)
     subject = reward if isinstance(reward, TextSubject) else recognise(reward, time_limit_s=time_limit_s, trust=trust)
-    data = _data(rows, suite, column, subject, seed)
+    data = _asked(_data(rows, suite, column, subject, seed), subject.reward.reads)
     check_columns(subject, data)
     if mode is None:
         mode = "model" if subject.mode == "model" or (data.has_pairs and not data.has_gold and not any(
@@ -201,6 +203,12 @@ def _data(rows: Rows | None, suite: str | None, column: str | None, subject: Tex
     more = make_suite(suite, seed=seed)
     return replace(data, name=f"{data.name} and suite:{suite}", items=(*data.items, *more.items), suite=suite,
                    intent=data.intent or more.intent)
+
+
+def _asked(data: TextData, reads: Reads) -> TextData:
+    """The data with their columns also under the names that a reward of another trainer asks for."""
+    return replace(data, items=tuple(replace(i, columns={**i.columns, **said_of(i.columns, reads)})
+                                     for i in data.items))
 
 
 def _generator(generator: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.tokens import plain_text
+from plaudit.specify.text.columns import flat, gold_text
 
 PROMPTS = ("prompt", "question", "problem", "instruction", "input", "query", "messages")
 GOLDS = ("answer", "gold", "gold_answer", "ground_truth", "solution", "target", "label", "final_answer", "reference",
@@ -117,7 +118,7 @@ class TextData:
         Raises:
             BadInput: when there are no rows, or none has a prompt.
         """
-        table = [_flat(dict(row)) for row in rows]
+        table = [flat(row) for row in rows]
         if not table:
             raise BadInput("data", expected="at least one row", received="none")
         names = list(dict.fromkeys(k for row in table for k in row))
@@ -185,7 +186,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
         return require("pyarrow.parquet", extra="text").read_table(path).to_pylist()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput("data", expected="a text file in UTF-8", received=f"{path} ({error})") from error
     if path.suffix == ".json":
@@ -234,16 +235,8 @@ def _item(row: dict[str, Any], index: int, gold: str | None, name: str) -> Item:
         program = gold if gold and isinstance(row.get(gold), str) else _first(PROGRAMS, row)
         good = (row[program],) if program and isinstance(row[program], str) and row[program].strip() else ()
     rest = {k: v for k, v in row.items() if k not in (column, chosen, rejected)}
-    return Item(prompt=prompt, gold=None if answer is None else _gold_text(answer), columns=rest, category=category,
+    return Item(prompt=prompt, gold=None if answer is None else gold_text(answer), columns=rest, category=category,
                 good=good, bad=_texts(row[rejected]) if rejected else ())
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with the right answer that verl's data sets keep inside of `reward_model` as a column of its own."""
-    inside = row.get("reward_model")
-    if isinstance(inside, Mapping) and "ground_truth" in inside and "ground_truth" not in row:
-        return {**row, "ground_truth": inside["ground_truth"]}
-    return row
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -258,12 +251,6 @@ def _texts(value: Any) -> tuple[str, ...]:
 def _common_prompt(chosen: Any) -> Any:
     """The messages before the last one, for rows whose prompt stands inside the conversation."""
     return list(chosen[:-1]) if isinstance(chosen, Sequence) and not isinstance(chosen, str) else ""
-
-
-def _gold_text(answer: Any) -> str:
-    """A gold answer as text; of a worked solution as GSM8K has it, what stands behind `####`."""
-    text = str(answer)
-    return text.rpartition("####")[2].strip() if "####" in text else text
 
 
 def with_opinion(item: Item, wrong: str) -> Item:

@@ -19,12 +19,11 @@ from plaudit.core.reward import Reward
 from plaudit.core.saving import is_saved_reward, load_reward
 from plaudit.core.targets import Target, file_hash, load_target, looks_like_target
 from plaudit.learn.text import follow_up_names as follow_up
-from plaudit.specify.text.functions import PLURALS, TextFunction, text_reward
+from plaudit.specify.text.functions import PLURALS, TextFunction
+from plaudit.specify.text.given import as_reward
 from plaudit.specify.text.remote import RemoteReward
 
 MOST_LITERALS = 40
-VERL = {"solution_str": "completion_text"}
-"""What verl's `compute_score` calls a completion."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,7 @@ def recognise(target: Any, *, time_limit_s: float | None = 10.0, trust: bool = F
         thing = loaded.thing
     if isinstance(thing, type) or not (isinstance(thing, Reward) or callable(thing)):
         raise BadInput("target", expected="a function of texts or a Reward", received=type(thing).__name__)
-    reward = thing if isinstance(thing, Reward) else text_reward(
-        thing, time_limit_s=time_limit_s, columns=VERL if VERL.keys() <= _arguments(thing) else None)
+    reward = as_reward(thing, time_limit_s=time_limit_s)
     if isinstance(reward, TextFunction) and reward is thing and reward.pool is None and reward.time_limit_s is None:
         reward = _limited(reward, time_limit_s)
     mode: Mode = "verifier" if isinstance(reward, TextFunction) else "model"
@@ -83,13 +81,6 @@ def recognise(target: Any, *, time_limit_s: float | None = 10.0, trust: bool = F
     source = dict(noted(loaded)) if loaded else _source(thing)
     return TextSubject(reward, f"text {word} {reward.name}", loaded.text if loaded else reward.name, mode, loaded,
                        source, literals=literals_of(thing))
-
-
-def _arguments(fn: Any) -> frozenset[str]:
-    try:
-        return frozenset(inspect.signature(fn).parameters)
-    except (TypeError, ValueError):
-        return frozenset()
 
 
 def _limited(reward: TextFunction, time_limit_s: float | None) -> TextFunction:

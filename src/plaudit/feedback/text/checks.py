@@ -6,6 +6,7 @@
 | `identical` | two options that are the same text, although one is said to be better |
 | `truncated away` | options of which nothing is left, or no difference, once they are cut to `max_length` |
 | `too long` | longer than `max_length`, where cutting is refused |
+| `no unicode` | a text with half a surrogate pair, which JSON can hold and no tokenizer reads |
 | `no user turn` | a conversation in which no user says anything |
 | `template` | messages that the chat template refuses |
 | `out of range` | a rating outside its scale |
@@ -25,12 +26,12 @@ from typing import Any, Literal
 
 from plaudit.core.chat import ChatFormat, Encoded
 from plaudit.core.errors import BadInput
-from plaudit.core.tokens import plain_text
+from plaudit.core.tokens import is_unicode, plain_text
 from plaudit.feedback.records import Fragment, Preference
 from plaudit.feedback.text.splitting import prompt_key
 
-Kind = Literal["empty", "identical", "truncated away", "too long", "no user turn", "template", "out of range", "leak",
-               "undecided", "all masked", "one class"]
+Kind = Literal["empty", "no unicode", "identical", "truncated away", "too long", "no user turn", "template",
+               "out of range", "leak", "undecided", "all masked", "one class"]
 _SHOWN = 5
 
 
@@ -120,7 +121,12 @@ def _of_record(record: Preference, format: ChatFormat | None, theirs: dict[str, 
     if (key := prompt_key(record)) in theirs:
         what = "tree" if record.tree else "prompt" if record.context else "text"
         yield "leak", f"the {what} {_short(key)} is also in row {theirs[key]} of the other set"
-    if format is not None and not any(isinstance(o, Fragment) for o in record.options):
+    texts = [(name, text) for name, text in (("the prompt", record.context), *(
+        (f"option {i}", o) for i, o in enumerate(record.options))) if not isinstance(text, Fragment)]
+    broken = [name for name, text in texts if not is_unicode(text)]
+    for name in broken:
+        yield "no unicode", f"{name} has half a surrogate pair"
+    if format is not None and not broken and not any(isinstance(o, Fragment) for o in record.options):
         yield from _as_tokens(record, format)
 
 

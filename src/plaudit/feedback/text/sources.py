@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import secrets
@@ -87,15 +88,23 @@ def _of_folder(folder: Path, split: str | None) -> Iterator[tuple[str, Row]]:
 
 
 def _of_lines(path: Path) -> Iterator[tuple[str, Row]]:
-    opened = gzip.open(path, "rt", encoding="utf-8", newline="\n") if path.suffix == ".gz" else path.open(
-        encoding="utf-8", newline="\n")
     try:
-        with opened as file:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _row(line, f"{path}, line {number}")
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+                place = f"{path}, line {number}"
+                text = _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, place)
+                if text.strip():
+                    yield _row(text, place)
+    except (OSError, EOFError, zlib.error) as error:
         raise BadInput("source", expected="lines of JSON in UTF-8", received=f"{path} ({error})") from error
+
+
+def _decoded(line: bytes, place: str) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(place, expected="text in UTF-8", received=f"the byte {line[error.start]:#04x} at {error.start}",
+                       fix="convert the file, as with iconv -f latin1 -t utf-8") from error
 
 
 def _row(line: str, place: str) -> tuple[str, Row]:
@@ -108,7 +117,7 @@ def _row(line: str, place: str) -> tuple[str, Row]:
 
 def _of_json(path: Path) -> Iterator[tuple[str, Row]]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput("source", expected="a JSON file with a list of rows", received=f"{path} ({error})") from error
     if not isinstance(rows, list):

@@ -33,7 +33,8 @@ from plaudit.learn.text.ranking import (
     ties_score,
     wins,
 )
-from plaudit.learn.text.scorers import Scorer, as_scorer
+from plaudit.learn.text.scorers import Scorer, as_scorer, reads_of, score_rows
+from plaudit.specify.text.columns import as_columns, check_reads, said_of
 
 CATEGORY = ("subset", "category", "section", "domain", "source")
 """Columns that name a record's category, the first that is there."""
@@ -174,13 +175,22 @@ def evaluate(model: Any, records: Sequence[Preference], *, ties: Ties = "against
 
 def score_records(scorer: Scorer, records: Sequence[Preference], *, window: int = 512,
                   progress: Callable[[int], None] | None = None) -> list[Item]:
-    """The records with the scores of their options."""
+    """The records with the scores of their options; their provenance holds the columns that a reward reads.
+
+    Raises:
+        BadInput: when no record has a column that the reward needs.
+    """
     out: list[Item] = []
+    reads = reads_of(scorer)
+    check_reads(reads, {name for r in records for name in said_of(r.provenance, reads)},
+                has=dict.fromkeys(name for r in records for name in r.provenance))
     for start in range(0, len(records), window):
         part = records[start:start + window]
         if any(isinstance(o, Fragment) for r in part for o in r.options):
             raise BadInput("records", expected="options that are texts", received="fragments of episodes")
-        rows = iter(scorer.rows([r.context for r in part for _ in r.options], [o for r in part for o in r.options]))
+        said = [said_of(r.provenance, reads) for r in part for _ in r.options]
+        rows = iter(score_rows(scorer, [r.context for r in part for _ in r.options],
+                               [o for r in part for o in r.options], columns=as_columns(said)))
         for record in part:
             mine = [next(rows) for _ in record.options]
             out.append(Item(record, tuple(s.value for s in mine), next((s.why for s in mine if s.why), "")))
@@ -284,8 +294,9 @@ def _orders(scorer: Scorer, items: Sequence[Item], ties: Ties, orders: int, seed
     for _ in range(orders - 1):
         texts = [(n, k) for n, i in enumerate(some) for k in range(len(i.scores))]
         shuffled = [texts[j] for j in rng.permutation(len(texts))]
-        rows = scorer.rows([some[n].record.context for n, _ in shuffled],
-                           [some[n].record.options[k] for n, k in shuffled])
+        said = [said_of(some[n].record.provenance, reads_of(scorer)) for n, _ in shuffled]
+        rows = score_rows(scorer, [some[n].record.context for n, _ in shuffled],
+                          [some[n].record.options[k] for n, k in shuffled], columns=as_columns(said))
         again = {at: row.value for at, row in zip(shuffled, rows, strict=True)}
         values = [[again[n, k] for k in range(len(i.scores))] for n, i in enumerate(some)]
         differences = [math.inf if v is None else abs(v - old) for i, new in zip(some, values, strict=True)

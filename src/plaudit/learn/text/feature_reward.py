@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
+from plaudit.core.needs import Reads
 from plaudit.core.reward import Reward
 from plaudit.core.score import Score
 from plaudit.core.seeds import Seeds
@@ -120,6 +122,12 @@ class FeatureReward(Reward):
                              background=self.background, name=self.name)
 
     # --- scoring ----------------------------------------------------------------------------------------
+
+    @property
+    def reads(self) -> Reads:
+        """What its features ask for; one that is missing is imputed or makes a row unknown."""
+        parts = reduce(Reads.__or__, (reward.reads for reward in self.features.rewards), Reads())
+        return Reads(optional=parts.named, anything=parts.anything)
 
     def evaluate(self, episodes: Episodes) -> Score:
         if not isinstance(episodes, Tokens) or not {"prompt", "completion"} <= set(episodes.columns):

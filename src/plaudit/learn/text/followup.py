@@ -26,7 +26,7 @@ from plaudit.core.chat import ChatFormat
 from plaudit.core.checkpoint import write_json, write_text
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, PlauditError, Unsupported
-from plaudit.core.needs import Needs
+from plaudit.core.needs import Needs, Reads
 from plaudit.core.reward import Reward, describe_failure
 from plaudit.core.score import Score
 from plaudit.core.tokens import Tokens
@@ -235,6 +235,10 @@ class FollowUpReward(Reward):
         return torch.where(unknown[:, None], torch.nan, value), said
 
     # --- as a Reward -----------------------------------------------------------------------------------------
+
+    @property
+    def reads(self) -> Reads:
+        return Reads()
 
     def evaluate(self, episodes: Episodes) -> Score:
         if not isinstance(episodes, Tokens) or not {"prompt", "completion"} <= set(episodes.columns):

@@ -104,7 +104,6 @@ class FusedReward(Reward):
         self.shift, self.scale = (float(self.value.mean()), float(self.value.std(unbiased=False)) or 1.0) \
             if standardise else (0.0, 1.0)
 
-    @property
     def children(self) -> Sequence[Reward]:
         return (self.reward,)
 

@@ -17,7 +17,7 @@ from plaudit.core.chat import ChatFormat
 from plaudit.core.devices import check_device
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, Unsupported
-from plaudit.core.needs import Needs
+from plaudit.core.needs import Needs, Reads
 from plaudit.core.reward import Reward
 from plaudit.core.score import Score
 from plaudit.core.tokens import Tokens
@@ -158,6 +158,10 @@ class TextReward(Reward):
                           batch_tokens=self.budget.tokens, share=self.share, name=f"sigma({self.name})")
 
     # --- as a Reward ---------------------------------------------------------------------------------------
+
+    @property
+    def reads(self) -> Reads:
+        return Reads()
 
     def evaluate(self, episodes: Episodes) -> Score:
         if not isinstance(episodes, Tokens):

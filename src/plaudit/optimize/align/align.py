@@ -22,7 +22,8 @@ from torch import Tensor
 
 from plaudit.core.checkpoint import load_state, save_state, write_text
 from plaudit.core.episodes import Episodes
-from plaudit.core.errors import BadInput
+from plaudit.core.errors import BadInput, UnknownReward
+from plaudit.core.needs import Reads
 from plaudit.core.reward import Reward
 from plaudit.core.schedules import Controller
 from plaudit.core.score import Score
@@ -33,6 +34,7 @@ from plaudit.optimize.align.dpo import Pairs
 from plaudit.optimize.align.kto import Judged
 from plaudit.optimize.align.policy import Policy
 from plaudit.optimize.align.updates import Batch, make_update
+from plaudit.specify.text.columns import TEXTS, check_reads
 
 log = logging.getLogger(__name__)
 OnUnknown = Literal["mask", "stop"]
@@ -75,8 +77,9 @@ class AlignResult:
 
 def align(policy: Policy, reward: Reward | None, prompts: Sequence[Any], *, algo: Algo | str = "rloo",
           watch: Sequence[Reward] = (), gold: Reward | None = None, pairs: Pairs | Judged | None = None,
-          reference: Policy | None = None, steps: int = 100,
-          config: AlignConfig | None = None, on_unknown: OnUnknown | str = "mask", seed: int = 0,
+          columns: Mapping[str, Sequence[Any]] | None = None, reference: Policy | None = None, steps: int = 100,
+          config: AlignConfig | None = None, on_unknown: OnUnknown | str = "mask", stop_after: int | None = 10,
+          seed: int = 0,
           out: str | Path | None = None, resume: bool = False, checkpoint_every: int | None = None,
           progress: bool | Progress = True,
           on_step: Callable[[int, dict[str, float]], bool | None] | None = None) -> AlignResult:
@@ -95,11 +98,14 @@ def align(policy: Policy, reward: Reward | None, prompts: Sequence[Any], *, algo
         gold: The reward that is really meant, scored likewise.
         pairs: For `dpo` and `kto`: given comparisons, and for `kto` also single verdicts; None compares the policy's
             own samples by the reward. With them nothing is sampled but to measure, every `config.measure_every` steps.
+        columns: What the data say of each prompt, by name, as `read_asked(...).columns`; rewards get it.
         reference: What the KL is counted from; None is the policy as it is.
         steps: Steps of the run.
         config: Options.
         on_unknown: `mask` leaves completions whose reward is unknown out of the update (and out of every baseline);
             `stop` ends the run with `UnknownReward`. Both count them; none is ever paid 0.
+        stop_after: After so many steps in a row in which the reward knew none of the policy's samples, the run stops:
+            it would train on nothing. None never stops; given `pairs` need no reward.
         seed: The root of all randomness.
         out: Writes checkpoints, `history.jsonl` and the policy here; a new or empty folder.
         resume: Goes on from the checkpoint in `out`, or begins where there is none. Give the policy as it was in the
@@ -110,7 +116,8 @@ def align(policy: Policy, reward: Reward | None, prompts: Sequence[Any], *, algo
 
     Raises:
         BadInput: when an argument is out of range, or `out` is not ours.
-        UnknownReward: when a train reward is unknown and `on_unknown` is `stop`.
+        UnknownReward: when a train reward is unknown and `on_unknown` is `stop`, or nothing is known for `stop_after`
+            steps.
         PlauditError: when a loss is not finite: the last checkpoint stays.
 
     Example:
@@ -121,8 +128,9 @@ def align(policy: Policy, reward: Reward | None, prompts: Sequence[Any], *, algo
         >>> result.curve("reward")[0] < 0.9 < result.curve("reward")[-1]
         True
     """
-    run = _Run(policy, reward, prompts, algo=algo, watch=watch, gold=gold, pairs=pairs, reference=reference,
-               steps=steps, config=config or AlignConfig(), on_unknown=on_unknown, seed=seed)
+    run = _Run(policy, reward, prompts, algo=algo, watch=watch, gold=gold, pairs=pairs, columns=columns,
+               reference=reference, steps=steps, config=config or AlignConfig(), on_unknown=on_unknown,
+               stop_after=stop_after, seed=seed)
     folder = None if out is None else Path(out)
     if folder is None and resume:
         raise BadInput("out", expected="the folder of the run to go on with", received=None)
@@ -164,8 +172,9 @@ class _Run:
     """The state of a run and one step of it."""
 
     def __init__(self, policy: Policy, reward: Reward | None, prompts: Sequence[Any], *, algo: Algo | str,
-                 watch: Sequence[Reward], gold: Reward | None, pairs: Pairs | Judged | None, reference: Policy | None,
-                 steps: int, config: AlignConfig, on_unknown: OnUnknown | str, seed: int) -> None:
+                 watch: Sequence[Reward], gold: Reward | None, pairs: Pairs | Judged | None,
+                 columns: Mapping[str, Sequence[Any]] | None, reference: Policy | None, steps: int, config: AlignConfig,
+                 on_unknown: OnUnknown | str, stop_after: int | None, seed: int) -> None:
         if not isinstance(steps, int) or steps < 1:
             raise BadInput("steps", expected="an integer >= 1", received=steps)
         if on_unknown not in ("mask", "stop"):
@@ -175,7 +184,8 @@ class _Run:
         if reward is None and pairs is None:
             raise BadInput("reward", expected="a reward, as there are no pairs to learn from", received=None)
         self.prompts, self.steps, self.config = list(prompts), steps, config
-        self.on_unknown = on_unknown if reward is not None else "mask"
+        self.columns = _checked(columns or {}, len(self.prompts), [r for r in (reward, *watch, gold) if r is not None])
+        self.on_unknown, self.stop_after = on_unknown if reward is not None else "mask", stop_after
         for prompt in self.prompts:
             policy.encode(prompt)  # a prompt that cannot be read is refused before any work
         self.policy, self.reward, self.algo, self.seed = policy, reward or _NoReward(), algo, seed
@@ -191,10 +201,12 @@ class _Run:
                          "reward": self.reward.name, "others": list(self.others),
                          "prompts": _digest(map(repr, self.prompts)),
                          "reference": _digest_of(self.reference.state_dict())}
+        if self.columns:
+            self.identity["columns"] = _digest(map(repr, self.columns.items()))
         if pairs is not None:
             self.identity["pairs"] = _digest_of({n: x for n, x in vars(pairs).items() if isinstance(x, Tensor)} | {
                 n: x for n, x in vars(pairs.tokens).items() if isinstance(x, Tensor)})
-        self.done, self.history = 0, list[dict[str, float]]()
+        self.done, self.history, self.warned = 0, list[dict[str, float]](), False
 
     def step(self) -> dict[str, float]:
         """Samples, scores, learns; gives the row of the history."""
@@ -219,16 +231,21 @@ class _Run:
 
     def _sampled(self, seeds: Seeds, beta: float, lr: float, measures: bool) -> tuple[Batch, dict[str, float]]:
         """New completions with what they are paid, and the row that says so."""
-        tokens = self.policy.sample(self._next_prompts(), n=self.config.samples, seed=seeds.child("sample"))
+        places, n = self._next_places(), self.config.samples
+        tokens = self.policy.sample([self.prompts[i] for i in places], n=n, seed=seeds.child("sample"))
+        tokens = tokens.replace(columns={**tokens.columns, **{
+            name: [values[i] for i in places for _ in range(n)] for name, values in self.columns.items()}})
         score = self.reward.score(tokens)
         known = score.known.all(-1)
+        self._check_known(score, known)
         if self.on_unknown == "stop" and not score.all_known:
             score.require()
         with torch.no_grad():
             parts = torch.arange(tokens.B).split(self.config.rows or tokens.B)
             old = torch.cat([self.policy.log_probs(tokens[p]) for p in parts])
             theirs = torch.cat([self.reference.log_probs(tokens[p]) for p in parts])
-        row = {"reward": _mean_return(score)[0], "unknown": float((~known).sum()),
+        asked = not isinstance(self.reward, _NoReward)
+        row = {"reward": _mean_return(score)[0], "unknown": float((~known).sum()) if asked else math.nan,
                "length": float(tokens.lengths.float().mean()), "cut": float(tokens.truncated.any(-1).float().mean()),
                "kl": float((old - theirs).sum(-1).mean()), "entropy": float(-old.sum() / tokens.mask.sum())}
         if measures:
@@ -245,16 +262,32 @@ class _Run:
             out |= {f"unknown/{name}": float(missing)} if missing else {}
         return out
 
-    def _next_prompts(self) -> list[Any]:
-        """The next ones of an order that is shuffled anew in each pass."""
-        X, out = len(self.prompts), list[Any]()
+    def _check_known(self, score: Score, known: Tensor) -> None:
+        """Says once why something is unknown, and stops a run that learns from nothing."""
+        if isinstance(self.reward, _NoReward) or bool(known.all()):
+            return
+        reasons = "; ".join(f"{why} ({int(where.any(-1).sum())} times)" for why, where in [*score.why.items()][:3])
+        if not self.warned:
+            log.warning("%s is unknown for %d of %d completions: %s", self.reward.name, int((~known).sum()), len(known),
+                        reasons)
+            self.warned = True
+        nothing = 1 + next((n for n, row in enumerate(reversed(self.history)) if math.isfinite(row["reward"])),
+                           len(self.history))
+        if self.stop_after is not None and self.update.given is None and not bool(known.any()) and \
+                nothing >= self.stop_after:
+            raise UnknownReward(f"{self.reward.name} was unknown for every completion of {nothing} steps in a row: "
+                                f"{reasons}; mend it, or pass stop_after=None")
+
+    def _next_places(self) -> list[int]:
+        """Which prompts are next, out of an order that is shuffled anew in each pass."""
+        X, out = len(self.prompts), list[int]()
         begin = self.done * self.config.prompts
         orders: dict[int, list[int]] = {}
         for place in range(begin, begin + self.config.prompts):
             turn = place // X
             if turn not in orders:
                 orders[turn] = torch.randperm(X, generator=self.seeds.child("order", turn).torch()).tolist()
-            out.append(self.prompts[orders[turn][place % X]])
+            out.append(orders[turn][place % X])
         return out
 
     # --- checkpoints ------------------------------------------------------------------------------------------
@@ -301,8 +334,25 @@ class _NoReward(Reward):
 
     name = "none"
 
+    @property
+    def reads(self) -> Reads:
+        return Reads()
+
     def evaluate(self, episodes: Episodes) -> Score:
         return Score.unknown(episodes.mask, "no reward was given")
+
+
+def _checked(columns: Mapping[str, Sequence[Any]], prompts: int, rewards: Sequence[Reward]) -> Mapping[str, Any]:
+    """Columns with an entry for each prompt, and all that the rewards need."""
+    for name, values in columns.items():
+        if name in TEXTS:
+            raise BadInput(f"columns[{name!r}]", expected="a name that no text of the policy has", received=name)
+        if len(values) != prompts:
+            raise BadInput(f"columns[{name!r}]", expected=f"one entry for each of {prompts} prompts",
+                           received=len(values))
+    for reward in rewards:
+        check_reads(reward.reads, columns, place=f"columns, for {reward.name}")
+    return dict(columns)
 
 
 def _read(folder: Path, resume: bool) -> dict[str, Any] | None:

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 from plaudit.core.errors import BadInput
-from plaudit.core.tokens import Tokens, of_texts
+from plaudit.core.needs import Reads
+from plaudit.core.tokens import Tokens, is_unicode, of_texts
 from plaudit.feedback.records import Preference
 from plaudit.feedback.text.checks import Kind, check_pairs, raise_faults
 from plaudit.feedback.text.formats import Format, read_pairs
@@ -28,6 +29,7 @@ from plaudit.learn.text.evidence import pairs as pairs_in
 from plaudit.optimize.align.dpo import Pairs
 from plaudit.optimize.align.kto import Judged
 from plaudit.optimize.align.policy import Policy
+from plaudit.specify.text.columns import as_columns, check_reads, said_of
 
 _HARMLESS: tuple[Kind, ...] = ("undecided", "all masked", "one class")
 """Faults of rows that give no pair, which is counted."""
@@ -163,6 +165,8 @@ def _faults(row: Mapping[str, Any]) -> Iterator[str]:
         text: Any = row[name]
         words = text if isinstance(text, str) else "".join(str(m.get("content") or "") for m in text) \
             if isinstance(text, list) and all(isinstance(m, Mapping) for m in text) else None
+        if not is_unicode(text):
+            yield f"{name} with half a surrogate pair"
         if words is None or (name == "completion" and not words.strip()):
             yield f"{name} = {text!r:.60}"
     if isinstance(row["label"], list | dict) or row["label"] not in _YES:
@@ -224,21 +228,20 @@ class _Rows:
         return of_texts(self.asked, self.said, self.ids, prompt_ids=self.prompt_ids).to(self.policy.device)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The prompts of a file, with what the file says of each."""
+
+    prompts: Sequence[Any]
+    columns: Mapping[str, Sequence[Any]]
+    """An entry for each prompt under each name, as `align(..., columns=asked.columns)` reads it."""
+    left_out: int
+    """Rows that could not be used."""
+
+
 def read_prompts(policy: Policy, source: Any, *, split: str | None = None,
                  skip_faulty: bool = False) -> tuple[list[Any], int]:
-    """The different prompts of a file: its column `prompt` or `instruction`, else what pairs have in common.
-
-    Args:
-        policy: What is to answer them.
-        source: Rows of any form, in whatever `read_pairs` reads.
-        split: Which split, where the source has several.
-        skip_faulty: Leaves out rows without a prompt that the policy can read, in place of stopping.
-
-    Returns:
-        The prompts, and how many rows were left out.
-
-    Raises:
-        BadInput: naming the row; or where nothing is left.
+    """The different prompts of a file, and how many rows were left out; `read_asked` explains the arguments.
 
     Example:
         >>> from plaudit.optimize.align.small import SmallPolicy
@@ -246,26 +249,65 @@ def read_prompts(policy: Policy, source: Any, *, split: str | None = None,
         >>> read_prompts(SmallPolicy("ab", hidden=4), rows)
         (['a', 'b'], 0)
     """
-    found, left = dict[str, Any](), 0
+    asked = read_asked(policy, source, split=split, skip_faulty=skip_faulty)
+    return list(asked.prompts), asked.left_out
+
+
+def read_asked(policy: Policy, source: Any, reads: Reads | None = None, *, split: str | None = None,
+               skip_faulty: bool = False) -> Asked:
+    """The different prompts of a file: its column `prompt` or `instruction`, else what pairs have in common.
+
+    Rows with one prompt are one, unless they differ in what a reward reads.
+
+    Args:
+        policy: What is to answer them.
+        source: Rows of any form, in whatever `read_pairs` reads.
+        reads: The columns that the rewards read, `reward.reads`; none by default.
+        split: Which split, where the source has several.
+        skip_faulty: Leaves out rows without a prompt that the policy can read, or without a column that a reward
+            needs, in place of stopping.
+
+    Raises:
+        BadInput: naming the row; or where nothing is left.
+
+    Example:
+        >>> from plaudit.optimize.align.small import SmallPolicy
+        >>> rows = [{"prompt": "a", "answer": "b"}, {"prompt": "a", "answer": "a"}]
+        >>> read_asked(SmallPolicy("ab", hidden=4), rows, Reads(required=frozenset({"answer"}))).columns
+        {'answer': ['b', 'a']}
+    """
+    reads = reads or Reads()
+    found, left = dict[str, tuple[Any, dict[str, Any]]](), 0
     for place, row in rows_of(source, split=split):
         prompt = row.get("prompt", row.get("instruction"))
         if prompt is None:
             with contextlib.suppress(BadInput):
                 prompt = read_pairs([row])[0].context
+        said = said_of(row, reads)
+        if not skip_faulty:
+            check_reads(reads, said, place=place, has=row)
+        elif reads.required - set(said):
+            left += 1
+            continue
         try:
             if not isinstance(prompt, str | list) or not prompt:
                 raise BadInput("prompt", expected="a text or a list of messages", received=f"{prompt!r:.60}")
-            if repr(prompt) not in found:
+            if not is_unicode(prompt):
+                raise BadInput("prompt", expected="a text in Unicode", received="half a surrogate pair")
+            key = repr((prompt, sorted(said.items())))
+            if key not in found:
                 policy.encode(prompt)
-                found[repr(prompt)] = prompt
+                found[key] = prompt, said
         except BadInput as error:
             if not skip_faulty:
                 raise BadInput(place, expected="a prompt that the policy reads", received=str(error),
                                fix="mend the row, or leave out faulty ones (--skip-faulty)") from error
             left += 1
     if not found:
-        raise BadInput("data", expected="at least one prompt", received="none")
-    return list(found.values()), left
+        lacks = f" of {left} rows with {', '.join(sorted(reads.required))}" if reads.required and left else ""
+        raise BadInput("data", expected="at least one prompt", received=f"none{lacks}")
+    return Asked(prompts=[p for p, _ in found.values()], columns=as_columns([said for _, said in found.values()]),
+                 left_out=left)
 
 
-__all__ = ["Given", "given_pairs", "read_given", "read_prompts"]
+__all__ = ["Asked", "Given", "given_pairs", "read_asked", "read_given", "read_prompts"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
-from plaudit.core.needs import Needs
+from plaudit.core.needs import Needs, Reads
 from plaudit.core.reward import Reward
 from plaudit.core.score import Score
 from plaudit.core.tokens import Tokens
@@ -145,6 +145,10 @@ class TableReward(Reward):
 
     def __init__(self, values: Tensor, *, vocab: int, name: str = "table") -> None:
         self.values, self.vocab, self.name = values, vocab, name
+
+    @property
+    def reads(self) -> Reads:
+        return Reads()
 
     def evaluate(self, episodes: Episodes) -> Score:
         if not isinstance(episodes, Tokens) or episodes.prompt_ids is None:

@@ -12,10 +12,10 @@ import torch
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
-from plaudit.core.needs import Needs
+from plaudit.core.needs import Needs, Reads
 from plaudit.core.reward import Reward, describe_failure
 from plaudit.core.score import Score
-from plaudit.core.tokens import Tokens
+from plaudit.core.tokens import DERIVED, Tokens
 from plaudit.specify.text.reading import at_the_end
 from plaudit.specify.text.sandbox import CodeLimits, Run, Wall, run_python, said_aloud
 
@@ -71,6 +71,10 @@ class CodeTests(Reward):
         self._said = False
         if require:
             run_python("pass", require=require)
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(required=frozenset({self.tests}) - {*DERIVED})
 
     def evaluate(self, episodes: Episodes) -> Score:
         columns = episodes.columns if isinstance(episodes, Tokens) else {}

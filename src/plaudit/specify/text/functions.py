@@ -20,7 +20,7 @@ from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
 from plaudit.core.limits import call_within
 from plaudit.core.naming import source_of
-from plaudit.core.needs import Across, Needs
+from plaudit.core.needs import Across, Needs, Reads
 from plaudit.core.reward import UNBOUNDED, Range, Reward, describe_failure
 from plaudit.core.score import Score
 from plaudit.core.tokens import DERIVED, Tokens
@@ -57,6 +57,14 @@ class TextFunction(Reward):
         named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
         self.required = [p.name for p in named if p.default is p.empty]
         self.optional = [p.name for p in named if p.default is not p.empty]
+
+    @property
+    def reads(self) -> Reads:
+        """Its arguments by the columns that they are; texts and what a trainer hands over aside."""
+        own = {*DERIVED, *PLURALS, *HANDED, "completion_ids", *(["steps"] if self.per == "step" else [])}
+        required, optional = (frozenset(self.columns.get(n, n) for n in names) - own
+                              for names in (self.required, self.optional))
+        return Reads(required=required, optional=optional, anything=self.greedy)
 
     # --- scoring ----------------------------------------------------------------------------------------
 
@@ -135,7 +143,7 @@ class TextFunction(Reward):
         """What the function says to each call; `Failed` where it does not answer."""
         if self.pool is not None:
             return [Failed(f"{self.name}: {o.why}") if o.why else o.value for o in self.pool.map(self.fn, calls)]
-        if _is_async(self.fn):
+        if is_async(self.fn):
             return run_async(self._ask_together(calls))
         return [self._ask_once(inputs) for inputs in calls]
 
@@ -333,7 +341,8 @@ def _bare(fn: Any) -> Any:
     return fn
 
 
-def _is_async(fn: Any) -> bool:
+def is_async(fn: Any) -> bool:
+    """Whether a call of it is awaited."""
     bare = _bare(fn)
     return inspect.iscoroutinefunction(bare) or inspect.iscoroutinefunction(vars(type(bare)).get("__call__"))
 

@@ -16,10 +16,10 @@ import torch
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
-from plaudit.core.needs import Needs
+from plaudit.core.needs import Needs, Reads
 from plaudit.core.reward import Range, Reward
 from plaudit.core.score import Score
-from plaudit.core.tokens import Tokens, plain_text
+from plaudit.core.tokens import DERIVED, Tokens, plain_text
 from plaudit.specify.text.cache import AnswerCache
 from plaudit.specify.text.http import Client
 from plaudit.specify.text.http import Failed as NoAnswer
@@ -103,6 +103,11 @@ class Judge(Reward):
         self.needs = Needs(time="episode", across="group" if self.compares and not against else "row")
         self.spent = Spent()
         self._lock = threading.Lock()
+
+    @property
+    def reads(self) -> Reads:
+        named = fields_of(self.template) - {"first", "second"} | ({self.against} if self.against else set[str]())
+        return Reads(required=frozenset(named) - {*DERIVED})
 
     def evaluate(self, episodes: Episodes) -> Score:
         rows = self._rows(episodes)

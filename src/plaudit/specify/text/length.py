@@ -8,7 +8,7 @@ import torch
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
-from plaudit.core.needs import Needs
+from plaudit.core.needs import Needs, Reads
 from plaudit.core.reward import Reward
 from plaudit.core.score import Score
 from plaudit.core.tokens import Tokens
@@ -38,6 +38,10 @@ class Length(Reward):
         self.unit: Unit = unit
         self.name, self.role, self.needs = name, "watch", Needs(time="episode")
         self.range = (0.0, float("inf"))
+
+    @property
+    def reads(self) -> Reads:
+        return Reads()
 
     def evaluate(self, episodes: Episodes) -> Score:
         return Score.of(at_the_end(self._of(episodes), episodes), mask=episodes.mask)

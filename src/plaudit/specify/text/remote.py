@@ -20,7 +20,7 @@ import torch
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, Unsupported
-from plaudit.core.needs import Needs
+from plaudit.core.needs import Needs, Reads
 from plaudit.core.reward import Reward, describe_failure
 from plaudit.core.score import Score
 from plaudit.core.tokens import Tokens, plain_text
@@ -147,6 +147,10 @@ class RemoteReward(Reward):
     def wants_texts(self) -> bool:
         """Whether it cannot take a conversation: the server reads whole texts, and nothing says how to make them."""
         return self.kind == "openrlhf" and self.text is None
+
+    @property
+    def reads(self) -> Reads:
+        return Reads()
 
     def evaluate(self, episodes: Episodes) -> Score:
         if not isinstance(episodes, Tokens) or not {"prompt", "completion"} <= set(episodes.columns):
