@@ -14,6 +14,7 @@ import pytest
 from plaudit.core.errors import BadInput
 from plaudit.serve.limits import Limits
 from plaudit.serve.server import background, open_socket
+from plaudit.specify.text.functions import text_reward
 
 CASES = json.loads((Path(__file__).parent / "wire_shapes.json").read_text())["cases"]
 TYPES = {"str": str, "int": int, "float": float, "dict": dict}
@@ -168,6 +169,26 @@ def test_one_poisoned_request_fails_alone(lengths, ask):
         for t in threads:
             t.join()
     assert found == {"raise": 500, "a": 200, "b": 200, "c": 200}
+
+
+def test_a_grader_that_exits_answers_500_and_the_service_lives(lengths, ask):
+    class Leaving(lengths):
+        def row(self, completion, per_token):
+            if completion == "exit":
+                raise SystemExit(3)
+            return super().row(completion, per_token)
+
+    def grader(completion_text):
+        if "exit" in completion_text:
+            raise SystemExit(3)
+        return 1.0
+
+    with background({"leaving": Leaving(), "grader": text_reward(grader)}) as url:
+        status, answer = ask(url, "/score", {"prompt": "", "completions": ["exit"]})
+        assert status == 500 and "SystemExit: 3" in answer["error"]["message"]
+        answer = ask(url, "/score", {"prompt": "", "completions": ["exit", "a"], "model": "grader"})[1]
+        assert answer["scores"] == [None, 1.0] and "SystemExit" in answer["why"][0]
+        assert ask(url, "/score", {"prompt": "", "completions": ["abc"]})[1]["scores"] == [3.0]
 
 
 # --- token, health, metrics ------------------------------------------------------------------------------

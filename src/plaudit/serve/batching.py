@@ -15,14 +15,14 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from plaudit.core.errors import BadInput, PlauditError
+from plaudit.core.errors import RAISED, BadInput, PlauditError
 from plaudit.learn.text.scored import Scored
 from plaudit.learn.text.scorers import Scorer
 from plaudit.serve.limits import Limits, Refused
 from plaudit.serve.metrics import Metrics
 from plaudit.serve.wire import Ask
 
-Outcome = list[Scored] | Exception
+Outcome = list[Scored] | BaseException
 
 
 @dataclass(eq=False)
@@ -124,11 +124,11 @@ class Batcher:
         for group in kinds.values():
             try:
                 outcomes |= {id(job): rows for job, rows in zip(group, self._rows(group), strict=True)}
-            except Exception:  # the border: one request's text must not fail its neighbours
+            except RAISED:  # the border: one request's text must not fail its neighbours
                 for job in group:
                     try:
                         outcomes[id(job)] = self._rows([job])[0]
-                    except Exception as error:
+                    except RAISED as error:
                         outcomes[id(job)] = error
         return [outcomes[id(job)] for job in jobs]
 
@@ -155,7 +155,7 @@ def _finite(row: Scored) -> Scored:
 def _deliver(job: Job, outcome: Outcome) -> None:
     if job.done.done():
         return
-    if not isinstance(outcome, Exception):
+    if not isinstance(outcome, BaseException):
         job.done.set_result(outcome)
     elif isinstance(outcome, BadInput):
         job.done.set_exception(Refused.bad_input(outcome))
