@@ -40,7 +40,9 @@ class ServeArgs(ModelOptions):
     wait_ms: float = 4.0
     """How long the first request of a batch waits for company."""
     answer_s: float = 300.0
-    """How long a request may wait for its scores."""
+    """How long a request may wait for its scores; a model that scores longer at a time makes /health say 503."""
+    drain_s: float = 60.0
+    """How long Ctrl-C and SIGTERM wait for the requests that were accepted."""
 
 
 def serve(args: ServeArgs) -> int:
@@ -53,7 +55,7 @@ def serve(args: ServeArgs) -> int:
     if not args.model:
         raise BadInput("--model", expected="at least one model", received="none")
     limits = Limits(body_bytes=int(args.body_mb * 1_000_000), texts=args.texts, batch_tokens=args.together,
-                    wait_ms=args.wait_ms, answer_s=args.answer_s)
+                    wait_ms=args.wait_ms, answer_s=args.answer_s, drain_s=args.drain_s)
     token = _token(args.token_file)
     models = {name: load_model(where, args) for name, where in zip(_names(args.model), args.model, strict=True)}
 
