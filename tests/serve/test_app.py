@@ -125,6 +125,21 @@ def test_too_much_is_413_and_too_many_texts_too(lengths, ask):
         assert ask(url, "/score", {"prompt": "a", "completions": ["a"] * 3})[0] == 200
 
 
+@pytest.mark.parametrize("path, body, what", [
+    ("/score", {"prompt": "a" * 101, "completions": ["a"]}, "prompt 0 has 101 characters"),
+    ("/score", {"prompts": ["a", "a"], "completions": ["a", [{"role": "assistant", "content": "a" * 99}]]},
+     "completion 1 has"),
+    ("/get_reward", {"query": ["a" * 101]}, "completion 0 has 101"),
+    ("/rerank", {"query": "a", "documents": ["a", "b" * 200]}, "completion 1 has 200"),
+    ("/classify", {"input": list(range(40))}, "completion 0 has 120")])
+def test_a_text_that_would_hold_up_the_others_is_413_and_is_not_scored(lengths, ask, path, body, what):
+    model = lengths()
+    with background({"m": model}, limits=Limits(text_chars=100)) as url:
+        status, answer = ask(url, path, body)
+        assert status == 413 and what in answer["error"]["message"] and not model.batches
+        assert ask(url, "/score", {"prompt": "a" * 100, "completions": ["a" * 100]})[0] == 200
+
+
 def test_a_body_that_drips_is_408(lengths):
     with background({"m": lengths()}, limits=Limits(receive_s=0.2)) as url:
         host, port = url.removeprefix("http://").split(":")

@@ -35,6 +35,8 @@ class ServeArgs(ModelOptions):
     """The longest request, in megabytes."""
     texts: int = 1024
     """The most completions of a request."""
+    text_chars: int = 1_000_000
+    """The most characters of a prompt or a completion."""
     together: int = 16_384
     """About how many tokens are scored together."""
     wait_ms: float = 4.0
@@ -54,8 +56,8 @@ def serve(args: ServeArgs) -> int:
     require("fastapi", extra="serve")
     if not args.model:
         raise BadInput("--model", expected="at least one model", received="none")
-    limits = Limits(body_bytes=int(args.body_mb * 1_000_000), texts=args.texts, batch_tokens=args.together,
-                    wait_ms=args.wait_ms, answer_s=args.answer_s, drain_s=args.drain_s)
+    limits = Limits(body_bytes=int(args.body_mb * 1_000_000), texts=args.texts, text_chars=args.text_chars,
+                    batch_tokens=args.together, wait_ms=args.wait_ms, answer_s=args.answer_s, drain_s=args.drain_s)
     token = _token(args.token_file)
     models = {name: load_model(where, args) for name, where in zip(_names(args.model), args.model, strict=True)}
 
