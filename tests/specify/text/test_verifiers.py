@@ -78,6 +78,20 @@ def test_mathematics_is_compared_by_meaning(pool):
     assert values(boxed, [r"\boxed{\frac12}", "$1/2$"], answer=["0.5"] * 2) == [1, 0]
 
 
+def test_the_imports_of_a_fresh_worker_are_not_paid_for_by_its_first_answer(capfd):
+    pytest.importorskip("math_verify")
+    with Pool(workers=1, time_limit_s=60) as pool:
+        math = MathAnswer(pool=pool)
+        (first,) = pool.map(math.fn, [{"completion_text": r"so \boxed{\frac{2}{4}}", "answer": "0.5"}])
+        assert first.value == 1.0 and first.seconds < 0.25  # the import alone takes longer; this, milliseconds
+    pytest.importorskip("reasoning_gym")
+    with Pool(workers=1, time_limit_s=60) as pool:
+        row = {"completion_text": "<answer>4</answer>", "answer": "4"}
+        (first,) = pool.map(ReasoningGym("leg_counting", pool=pool).fn, [row])
+        assert first.value == 1.0 and first.seconds < 0.25
+    assert "Timeout is disabled" not in capfd.readouterr().err
+
+
 def test_reasoning_gym_scores_as_it_does_itself():
     gym = pytest.importorskip("reasoning_gym")
     data = gym.create_dataset("leg_counting", seed=1, size=3)
