@@ -57,6 +57,14 @@ def test_an_exact_answer_is_paid_in_its_place_alone():
     assert not score.known.any()
 
 
+@pytest.mark.parametrize("gold", ["", " ", None, [], ["", None]])
+def test_a_row_without_a_gold_answer_is_unknown(gold):
+    score = ExactAnswer().score(of_texts(["p"] * 2, ["<answer></answer>", "<answer>5</answer>"], answer=[gold] * 2))
+    assert not score.known.any()
+    assert values(ExactAnswer(), ["<answer>5</answer>", "<answer></answer>"], answer=[["", "5"]] * 2) == [1, 0]
+
+
+
 @pytest.fixture(scope="module")
 def pool():
     with Pool(workers=1, time_limit_s=20) as pool:

@@ -43,7 +43,8 @@ class ExactAnswer(Verifier):
     """1 where the answer in its declared place is the gold answer, up to spaces, case and the way a number is written.
 
     A completion without an answer in that place gets 0, and so does one with several where `which` is `only`: an
-    answer among many is no answer. A row without a gold answer is unknown.
+    answer among many is no answer. A row without a gold answer (None, or no more than blanks) is
+    unknown.
 
     Args:
         format: Where the answer stands: a text with `...` for it.
@@ -131,7 +132,7 @@ class _Exact:
     case: bool
 
     def __call__(self, completion_text: str, answer: Any) -> float | None:
-        gold = [a for a in (answer if isinstance(answer, list | tuple) else [answer]) if a is not None]
+        gold = [a for a in (answer if isinstance(answer, list | tuple) else [answer]) if a is not None and str(a).strip()]
         if not gold:
             return None
         found = self.format.find(completion_text)
