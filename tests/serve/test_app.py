@@ -107,7 +107,8 @@ def test_what_is_no_request_is_named_and_refused(service, ask, data, what):
 
 @pytest.mark.parametrize("path, body, what", [
     ("/get_reward", {"query": ["a", 7]}, "query[1]"), ("/rerank", {"query": "a", "documents": [3]}, "documents[0]"),
-    ("/rerank", {"query": "a", "documents": ["b"], "top_n": -1}, "top_n"), ("/classify", {"input": [True]}, "input[0]"),
+    ("/rerank", {"query": "a", "documents": ["b"], "top_n": -1}, "top_n"),
+    ("/rerank", {"query": "a", "documents": ["b"], "top_n": 0}, "top_n"), ("/classify", {"input": [True]}, "input[0]"),
     ("/classify", {}, "input[0]"), ("/pooling", {"input": "a", "task": "embed"}, "task"),
     ("/pooling", {"input": "a", "encoding_format": "base64"}, "encoding_format"),
     ("/score", {"text_1": ["a", "b", "c"], "text_2": ["a", "b"]}, "text_2")])

@@ -7,11 +7,12 @@ import pickle
 import sys
 import time
 
+import jaxtyping
 import pytest
 import torch
 from tests.specify.text import pool_functions
 
-from plaudit.adapters.trl import FromTRL
+from plaudit.adapters.trl import FromTRL, TRLReward
 from plaudit.core.algebra import Constrained
 from plaudit.core.errors import BadInput, UnknownReward
 from plaudit.core.functions import reward
@@ -19,6 +20,7 @@ from plaudit.core.saving import load_reward, save_reward
 from plaudit.core.schedules import LagrangeMultiplier, Linear
 from plaudit.core.tokens import of_texts
 from plaudit.specify.text import Pool, text_reward
+from plaudit.specify.text.calling import in_background
 from plaudit.specify.text.steps import split_steps, step_ends
 
 
@@ -314,3 +316,22 @@ def test_a_composed_reward_of_texts_is_saved_with_its_schedules_gates_and_constr
     with pytest.raises(BadInput, match="consent|trust|below this folder|working folder"):
         (tmp_path / "elsewhere").mkdir()
         load_reward(tmp_path / "reward")
+
+
+def test_scoring_in_the_background_hands_over_what_it_raises(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+    def interrupted(completion_text):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        in_background(text_reward(interrupted), EPISODES).result(timeout=5)
+    with pytest.raises(AttributeError):
+        in_background(text_reward(length), "no tokens").result(timeout=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reward, others, name", [(length, [], "reward"), (text_reward(length), [length], "others")])
+def test_a_plain_function_is_no_reward_and_the_way_is_shown(reward, others, name, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(BadInput, match=rf"^{name}: .*length.*text_reward\(fn\)"):
+        TRLReward(reward, others=others)
