@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from plaudit.optimize.bandits.making import EXAMPLES, make_bandit
+
 
 def write_log(path, *, worth=(0.2, 0.8), rows=400, bad=None):
     rng = np.random.default_rng(0)
@@ -99,3 +101,10 @@ def test_a_wrong_description_is_one_line(run, here, text, says):
     (here / "shop.toml").write_text(text, encoding="utf-8")
     done = run("optimize", "bandit", "--task", "shop.toml")
     assert done.code == 2 and says in done.err and len(done.err.strip().splitlines()) == 1, done.err
+
+
+@pytest.mark.parametrize("task", sorted(EXAMPLES))
+def test_a_bandit_without_its_arguments_says_which_with_an_example_that_works(run, task):
+    done = run("optimize", "bandit", "--task", task)
+    assert done.code == 2 and f"--task-kwargs '{json.dumps(EXAMPLES[task])}'" in done.err
+    assert make_bandit(task, options=EXAMPLES[task]).K > 1

@@ -126,6 +126,22 @@ def test_the_function_cannot_change_the_episodes() -> None:
     assert torch.equal(e.obs, before)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("options, known", [
+    ({}, [True, True, False, True]), ({"vectorised": False}, [True, True, False, True]),
+    ({"vectorised": True}, [True, True, False, True]), ({"time": "episode"}, [False] * 4),
+    ({"across": "batch"}, [False] * 4)])
+def test_a_function_that_exits_makes_what_it_was_asked_unknown(options: dict[str, Any], known: list[bool]) -> None:
+    def leaving(obs: Any) -> Any:
+        if (obs == 2.0).any():
+            raise SystemExit(3)
+        return obs[..., 0]
+
+    episodes = Episodes.of_steps(obs=torch.arange(4.0).unsqueeze(1), action=torch.zeros(4),
+                                 next_obs=torch.zeros(4, 1))
+    score = reward(leaving, **options).score(episodes)
+    assert score.known.flatten().tolist() == known and "SystemExit: 3" in next(iter(score.why))
+
+
 def test_a_hanging_function_is_unknown_within_its_limit() -> None:
     def hang(obs: Tensor) -> Tensor:
         while True:

@@ -81,3 +81,12 @@ def test_a_file_keeps_tokens_prompts_and_columns(tmp_path):
     ([{"role": "assistant", "content": None}], "")])
 def test_of_a_conversation_the_last_message_speaks(text, said):
     assert plain_text(text) == said
+
+
+@pytest.mark.parametrize("arguments, columns, name", [
+    ((["a"] * 3, ["x"] * 3), {"answer": "yes"}, "answer"), ((["a"] * 3, ["x"] * 3), {"answer": b"yes"}, "answer"),
+    (("abc", ["x"] * 3), {}, "prompts"), ((["a"] * 3, "xyz"), {}, "completions"),
+    ((["a"], [None]), {}, r"completions\[0\]"), ((["a", None], ["x", "y"]), {}, r"prompts\[1\]")])
+def test_a_text_is_no_column_and_none_is_no_text(arguments, columns, name):
+    with pytest.raises(BadInput, match=f"^{name}"):
+        of_texts(*arguments, **columns)

@@ -14,6 +14,7 @@ import pytest
 from plaudit.core.errors import BadInput
 from plaudit.serve.limits import Limits
 from plaudit.serve.server import background, open_socket
+from plaudit.specify.text.functions import text_reward
 
 CASES = json.loads((Path(__file__).parent / "wire_shapes.json").read_text())["cases"]
 TYPES = {"str": str, "int": int, "float": float, "dict": dict}
@@ -106,7 +107,8 @@ def test_what_is_no_request_is_named_and_refused(service, ask, data, what):
 
 @pytest.mark.parametrize("path, body, what", [
     ("/get_reward", {"query": ["a", 7]}, "query[1]"), ("/rerank", {"query": "a", "documents": [3]}, "documents[0]"),
-    ("/rerank", {"query": "a", "documents": ["b"], "top_n": -1}, "top_n"), ("/classify", {"input": [True]}, "input[0]"),
+    ("/rerank", {"query": "a", "documents": ["b"], "top_n": -1}, "top_n"),
+    ("/rerank", {"query": "a", "documents": ["b"], "top_n": 0}, "top_n"), ("/classify", {"input": [True]}, "input[0]"),
     ("/classify", {}, "input[0]"), ("/pooling", {"input": "a", "task": "embed"}, "task"),
     ("/pooling", {"input": "a", "encoding_format": "base64"}, "encoding_format"),
     ("/score", {"text_1": ["a", "b", "c"], "text_2": ["a", "b"]}, "text_2")])
@@ -122,6 +124,21 @@ def test_too_much_is_413_and_too_many_texts_too(lengths, ask):
         status, answer = ask(url, "/score", {"prompt": "a", "completions": ["a"] * 4})
         assert status == 413 and answer["error"]["received"] == "4"
         assert ask(url, "/score", {"prompt": "a", "completions": ["a"] * 3})[0] == 200
+
+
+@pytest.mark.parametrize("path, body, what", [
+    ("/score", {"prompt": "a" * 101, "completions": ["a"]}, "prompt 0 has 101 characters"),
+    ("/score", {"prompts": ["a", "a"], "completions": ["a", [{"role": "assistant", "content": "a" * 99}]]},
+     "completion 1 has"),
+    ("/get_reward", {"query": ["a" * 101]}, "completion 0 has 101"),
+    ("/rerank", {"query": "a", "documents": ["a", "b" * 200]}, "completion 1 has 200"),
+    ("/classify", {"input": list(range(40))}, "completion 0 has 120")])
+def test_a_text_that_would_hold_up_the_others_is_413_and_is_not_scored(lengths, ask, path, body, what):
+    model = lengths()
+    with background({"m": model}, limits=Limits(text_chars=100)) as url:
+        status, answer = ask(url, path, body)
+        assert status == 413 and what in answer["error"]["message"] and not model.batches
+        assert ask(url, "/score", {"prompt": "a" * 100, "completions": ["a" * 100]})[0] == 200
 
 
 def test_a_body_that_drips_is_408(lengths):
@@ -168,6 +185,26 @@ def test_one_poisoned_request_fails_alone(lengths, ask):
         for t in threads:
             t.join()
     assert found == {"raise": 500, "a": 200, "b": 200, "c": 200}
+
+
+def test_a_grader_that_exits_answers_500_and_the_service_lives(lengths, ask):
+    class Leaving(lengths):
+        def row(self, completion, per_token):
+            if completion == "exit":
+                raise SystemExit(3)
+            return super().row(completion, per_token)
+
+    def grader(completion_text):
+        if "exit" in completion_text:
+            raise SystemExit(3)
+        return 1.0
+
+    with background({"leaving": Leaving(), "grader": text_reward(grader)}) as url:
+        status, answer = ask(url, "/score", {"prompt": "", "completions": ["exit"]})
+        assert status == 500 and "SystemExit: 3" in answer["error"]["message"]
+        answer = ask(url, "/score", {"prompt": "", "completions": ["exit", "a"], "model": "grader"})[1]
+        assert answer["scores"] == [None, 1.0] and "SystemExit" in answer["why"][0]
+        assert ask(url, "/score", {"prompt": "", "completions": ["abc"]})[1]["scores"] == [3.0]
 
 
 # --- token, health, metrics ------------------------------------------------------------------------------

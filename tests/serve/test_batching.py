@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +15,13 @@ from plaudit.core.reward import Reward
 from plaudit.core.score import Score
 from plaudit.core.tokens import of_texts
 from plaudit.learn.text.reward import TextReward
+from plaudit.learn.text.scored import Scored
 from plaudit.learn.text.scorers import RewardScorer
 from plaudit.serve.app import build_app
 from plaudit.serve.limits import Limits
 from plaudit.serve.server import _server, _url, background, open_socket
-from plaudit.specify.text.functions import text_reward
+from plaudit.serve.threads import end, threads_for
+from plaudit.specify.text import text_reward
 
 QUESTION = [{"role": "user", "content": "What is two and three?"}]
 
@@ -75,6 +80,83 @@ def test_a_shutdown_finishes_what_was_accepted(lengths, ask):
     assert not thread.is_alive()
     with pytest.raises(OSError):
         ask(url, "/health")
+
+
+class Hanging:
+    """Scores until it is let go."""
+
+    def __init__(self):
+        self.begun, self.go, self.seen = threading.Event(), threading.Event(), []
+
+    def rows(self, prompts, completions, *, per_token=False, raw=False):
+        self.begun.set()
+        self.seen += completions
+        self.go.wait(30)
+        return [Scored(value=1.0) for _ in completions]
+
+
+def test_a_model_that_hangs_holds_up_no_other_and_health_names_it(lengths, ask, caplog):
+    hanging = Hanging()
+    body = {"prompt": "", "completions": ["ab"]}
+    with background({"h": hanging, "m": lengths()}, limits=Limits(answer_s=0.3)) as url:
+        assert ask(url, "/health")[1]["status"] == "ok"
+        assert ask(url, "/score", {**body, "model": "h"})[0] == 504
+        time.sleep(0.05)
+        assert ask(url, "/score", {**body, "model": "m"})[1]["scores"] == [2.0]
+        status, answer = ask(url, "/health")
+        assert status == 503 and answer["status"] == "stuck" and answer["stuck_s"]["h"] >= 0.3
+        assert list(answer["stuck_s"]) == ["h"] and answer["models"] == ["h", "m"]
+        assert any("the model h has been scoring 1 completions" in r.message for r in caplog.records)
+        hanging.go.set()
+        assert ask(url, "/score", {**body, "model": "h"})[1]["scores"] == [1.0]
+        assert ask(url, "/health")[0] == 200
+
+
+def test_what_nobody_waits_for_is_neither_kept_nor_scored(ask):
+    hanging = Hanging()
+    with background({"h": hanging}, limits=Limits(answer_s=0.2, wait_ms=0, queue_texts=3)) as url:
+        for text in ("first", "second", "third", "fourth", "fifth"):  # each beyond the first waits, and is given up
+            assert ask(url, "/score", {"prompt": "", "completions": [text, text]})[0] == 504
+        assert ask(url, "/health")[1]["waiting"] == {"h": 0}
+        hanging.go.set()
+        assert ask(url, "/score", {"prompt": "", "completions": ["last"]})[0] == 200
+    assert hanging.seen == ["first", "first", "last"]
+
+
+def test_a_shutdown_ends_though_a_model_hangs(lengths, ask):
+    hanging = Hanging()
+    start = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        with background({"h": hanging, "m": lengths()}, limits=Limits(answer_s=60, drain_s=1)) as url:
+            pool.submit(ask, url, "/score", {"prompt": "", "completions": ["a"]})
+            assert hanging.begun.wait(5)
+        assert time.monotonic() - start < 5
+    assert not hanging.go.is_set()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_ends_though_a_model_hangs(tmp_path, ask, how):
+    (tmp_path / "models.py").write_text(
+        "from plaudit.specify.text import text_reward\n@text_reward\ndef hang(completion_text):\n    while True: pass\n"
+        "@text_reward\ndef fine(completion_text):\n    return 1.0\n")
+    command = [sys.executable, "-m", "plaudit.cli.main", "serve", "--model", "models.py:hang", "--model",
+               "models.py:fine", "--port", "0", "--answer-s", "0.5", "--drain-s", "1"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        url = process.stdout.readline().split(" at ")[1].split()[0]
+        body = {"prompt": "", "completions": ["a"]}
+        assert ask(url, "/score", {**body, "model": "hang"})[0] == 504
+        assert ask(url, "/score", {**body, "model": "fine"})[1]["scores"] == [1.0]
+        process.send_signal(how)
+        assert process.wait(10) != 0
+        said = process.stderr.read()
+    assert "the model hang has been scoring 1 completions for 0.5 s" in said and "left behind" in said
+
+
+def test_models_with_a_part_in_common_are_called_from_one_thread():
+    both, other = text_reward(lambda completion_text: 1.0), text_reward(lambda completion_text: 2.0)
+    threads = threads_for({"a": both, "b": 0.5 * both + other, "c": text_reward(lambda completion_text: 3.0)})
+    assert threads["a"] is threads["b"] and threads["c"] is not threads["a"]
+    end(threads.values())
 
 
 def test_any_reward_of_texts_can_be_served(ask):

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from plaudit.auditing.finding import Finding, Passed, Skipped, rank
 from plaudit.auditing.report.model import AuditReport, CheckResult
+from plaudit.core.errors import PlauditError
 from plaudit.core.reward import describe_failure
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,8 @@ class Asking(ABC):
         try:
             out = check.run(self._asked)
         except Exception as error:
-            log.exception("check %s failed", check.name)
+            on_purpose = isinstance(error, PlauditError)
+            log.log(logging.INFO if on_purpose else logging.ERROR, "check %s failed", check.name, exc_info=True)
             status, why = "skipped", describe_failure(f"the check {check.name}", error)
         else:
             if isinstance(out, Skipped):

@@ -35,12 +35,16 @@ class ServeArgs(ModelOptions):
     """The longest request, in megabytes."""
     texts: int = 1024
     """The most completions of a request."""
+    text_chars: int = 1_000_000
+    """The most characters of a prompt or a completion."""
     together: int = 16_384
     """About how many tokens are scored together."""
     wait_ms: float = 4.0
     """How long the first request of a batch waits for company."""
     answer_s: float = 300.0
-    """How long a request may wait for its scores."""
+    """How long a request may wait for its scores; a model that scores longer at a time makes /health say 503."""
+    drain_s: float = 60.0
+    """How long Ctrl-C and SIGTERM wait for the requests that were accepted."""
 
 
 def serve(args: ServeArgs) -> int:
@@ -52,8 +56,8 @@ def serve(args: ServeArgs) -> int:
     require("fastapi", extra="serve")
     if not args.model:
         raise BadInput("--model", expected="at least one model", received="none")
-    limits = Limits(body_bytes=int(args.body_mb * 1_000_000), texts=args.texts, batch_tokens=args.together,
-                    wait_ms=args.wait_ms, answer_s=args.answer_s)
+    limits = Limits(body_bytes=int(args.body_mb * 1_000_000), texts=args.texts, text_chars=args.text_chars,
+                    batch_tokens=args.together, wait_ms=args.wait_ms, answer_s=args.answer_s, drain_s=args.drain_s)
     token = _token(args.token_file)
     models = {name: load_model(where, args) for name, where in zip(_names(args.model), args.model, strict=True)}
 

@@ -21,6 +21,10 @@ class BadInput(PlauditError, ValueError):
         super().__init__(f"{name}: expected {expected}, received {shown}" + (f"; {fix}" if fix else ""))
 
 
+RAISED: tuple[type[BaseException], ...] = (Exception, SystemExit)
+"""What code that a user gave may raise where it costs one answer only: `sys.exit` too, never Ctrl-C."""
+
+
 class UnknownReward(PlauditError):
     """A reward was asked for numbers where it has none; `score` gives what is known, and why the rest is not."""
 

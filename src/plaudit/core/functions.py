@@ -15,7 +15,7 @@ from torch import Tensor
 
 from plaudit.core.border import Answer, Backend, as_rows, read_answer
 from plaudit.core.episodes import Episodes
-from plaudit.core.errors import BadInput, PlauditError
+from plaudit.core.errors import RAISED, BadInput, PlauditError
 from plaudit.core.limits import TimedOut, call_within
 from plaudit.core.needs import Across, Needs, State, Time
 from plaudit.core.probing import Mode, find_mode
@@ -115,7 +115,7 @@ class FunctionReward(Reward):
         """
         try:
             return self._answer(inputs, mode, shape=(N,))
-        except Exception as error:  # the border: whatever it raises becomes an unknown with its reason
+        except RAISED as error:  # the border: whatever it raises becomes an unknown with its reason
             left[0] -= 1
             if N == 1 or left[0] <= 0:
                 return _lost(N, _failure(self.name, error, mode.backend), device=_device_of(inputs))
@@ -145,7 +145,7 @@ class FunctionReward(Reward):
             try:
                 answer = read_answer(self.fn(**as_rows(row, backend)), (int(steps.sum()),), like=episodes.device,
                                      last=self.needs.time == "episode")
-            except Exception as error:  # the border: only this episode is unknown
+            except RAISED as error:  # the border: only this episode is unknown
                 answer = _lost(int(steps.sum()), _failure(self.name, error, backend), device=episodes.device)
             value[b, steps] = answer.value.to(value.dtype)
             for name, term in answer.terms.items():
@@ -319,7 +319,7 @@ def _lost(N: int, reason: str, *, device: torch.device) -> Answer:
     return Answer(value, {}, {reason: torch.ones_like(value, dtype=torch.bool)})
 
 
-def _failure(name: str, error: Exception, backend: Backend) -> str:
+def _failure(name: str, error: BaseException, backend: Backend) -> str:
     """One line for a log; a function of tensors that received arrays is told how to get tensors."""
     said = describe_failure(name, error)
     if backend == "numpy" and isinstance(error, AttributeError | TypeError) and "numpy.ndarray" in said:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.border import Answer, Backend, as_rows, read_answer
-from plaudit.core.errors import BadInput
+from plaudit.core.errors import RAISED, BadInput
 from plaudit.core.tree import leaves, tree_map
 
 
@@ -86,7 +86,7 @@ def _attempt(call: Callable[[], Answer]) -> tuple[Answer | None, str]:
         warnings.simplefilter("ignore")
         try:
             return call(), ""
-        except Exception as error:  # a probe may fail in any way; the reason is kept
+        except RAISED as error:  # a probe may fail in any way; the reason is kept
             return None, str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}{_line(error)}"
 
 

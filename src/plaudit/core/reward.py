@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plaudit.core.episodes import Episodes
-from plaudit.core.errors import BadInput, PlauditError, Unsupported
+from plaudit.core.errors import RAISED, BadInput, PlauditError, Unsupported
 from plaudit.core.needs import Needs, Reads, Role
 from plaudit.core.score import Score
 
@@ -51,7 +51,7 @@ class Reward(ABC):
             return Score.unknown(episodes.mask, f"{self.name} reads {', '.join(missing)}, which these episodes lack")
         try:
             score = self.evaluate(episodes)
-        except Exception as error:  # the border: whatever a user's reward raises becomes an unknown with its reason
+        except RAISED as error:  # the border: whatever a user's reward raises becomes an unknown with its reason
             return Score.unknown(episodes.mask, describe_failure(self.name, error))
         return score if score.terms else _with_own_term(score, self.name)
 

@@ -130,13 +130,22 @@ def of_texts(prompts: Sequence[Any], completions: Sequence[Any], ids: Sequence[S
     the last message says where these are conversations.
 
     Raises:
-        BadInput: when the columns differ in length.
+        BadInput: when the columns differ in length, one is a text and no list, or a prompt or completion is None.
 
     Example:
         >>> t = of_texts(["hm"] * 2, ["yes", "no"], [[5, 6, 2], [7, 2]], prompt_ids=[[3], [3, 4]])
         >>> t.lengths.tolist(), t.group.tolist(), t.sequence_ids.tolist()
         ([3, 2], [0, 0], [[0, 3, 5, 6, 2], [3, 4, 7, 2, 0]])
     """
+    for name, column in (("prompts", prompts), ("completions", completions), *columns.items()):
+        if isinstance(column, str | bytes):
+            raise BadInput(name, expected="a list with an entry for each row", received=f"{column!r:.60}, one text",
+                           fix=f"pass a list; the same for all rows is [{name}] * {len(completions)}")
+    for name, column in (("prompts", prompts), ("completions", completions)):
+        missing = next((b for b, text in enumerate(column) if text is None), None)
+        if missing is not None:
+            raise BadInput(f"{name}[{missing}]", expected="a text or a list of messages", received=None,
+                           fix="leave the row out, or pass '' for an empty text")
     B = len(prompts)
     tokens = [list(row) or [0] for row in ids] if ids is not None else [[0] for _ in range(B)]
     T = max((len(row) for row in tokens), default=1)
@@ -154,20 +163,6 @@ def of_texts(prompts: Sequence[Any], completions: Sequence[Any], ids: Sequence[S
         next_obs=(position + 1) * mask, terminated=mask & (position == (lengths - 1).unsqueeze(1)),
         truncated=torch.zeros_like(mask), mask=mask, group=torch.tensor(new).long().cumsum(0), columns=named,
         prompt_ids=asked, prompt_mask=asked_mask)
-
-
-def is_unicode(text: Any) -> bool:
-    r"""Whether a text or a conversation can be written in UTF-8; half a surrogate pair, which JSON can hold, cannot.
-
-    Example:
-        >>> is_unicode("\U0001f600"), is_unicode([{"role": "user", "content": "\ud800"}])
-        (True, False)
-    """
-    try:
-        (text if isinstance(text, str) else json.dumps(text, ensure_ascii=False, default=str)).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def plain_text(text: Any) -> str:

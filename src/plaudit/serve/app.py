@@ -7,7 +7,6 @@ import contextlib
 import hmac
 import json
 from collections.abc import AsyncGenerator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
 
@@ -17,10 +16,11 @@ from plaudit.core.extras import require
 from plaudit.learn.text.scored import Scored
 from plaudit.learn.text.scorers import as_scorer
 from plaudit.serve import wire
-from plaudit.serve.batching import Batcher, Job
+from plaudit.serve.batching import Batcher
 from plaudit.serve.limits import Limits, Refused
 from plaudit.serve.metrics import Metrics
 from plaudit.serve.shapes import SHAPES, activated
+from plaudit.serve.threads import end, threads_for
 
 DISCARD = 8
 """How many times the allowed body is read (and dropped) so that a client gets to see its 413."""
@@ -66,13 +66,13 @@ def _route(app: Any, fastapi: Any, path: str, endpoint: Any, method: str, summar
 
 
 class Service:
-    """What the paths share: the queues, the one scoring thread, the counts."""
+    """What the paths share: the queues, the scoring threads, the counts."""
 
     def __init__(self, models: Mapping[str, Any], *, limits: Limits, token: str | None, fastapi: Any) -> None:
         self.limits, self.token, self.fastapi = limits, token, fastapi
         self.metrics = Metrics()
-        self.executor = ThreadPoolExecutor(1, thread_name_prefix="plaudit-scoring")
-        self.batchers = {name: Batcher(name, as_scorer(model), limits=limits, executor=self.executor,
+        self.threads = threads_for(models)
+        self.batchers = {name: Batcher(name, as_scorer(model), limits=limits, executor=self.threads[name],
                                        metrics=self.metrics) for name, model in models.items()}
 
     @contextlib.asynccontextmanager
@@ -85,7 +85,7 @@ class Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.executor.shutdown(wait=True)
+            end(self.threads.values())
 
     # --- paths ---------------------------------------------------------------------------------------------
 
@@ -119,9 +119,12 @@ class Service:
         return endpoint
 
     async def health(self, request: Any) -> Any:
-        """200 while the service takes requests."""
-        return self._json({"status": "ok", "models": list(self.batchers),
-                           "waiting": {name: b.texts for name, b in self.batchers.items()}})
+        """200 while the service takes requests, and 503 while a model is stuck: it would only be answered with 504."""
+        stuck = {name: round(b.stuck_s, 1) for name, b in self.batchers.items() if b.stuck_s}
+        about = {"models": list(self.batchers), "waiting": {name: b.texts for name, b in self.batchers.items()}}
+        if stuck:
+            return self._json({"status": "stuck", "stuck_s": stuck, **about}, 503)
+        return self._json({"status": "ok", **about})
 
     async def list_models(self, request: Any) -> Any:
         """The models by name."""
@@ -197,7 +200,7 @@ class Service:
                 self.metrics.scored(batcher.name, texts=len(rows), unknown=sum(not r.known for r in rows),
                                     tokens=sum(r.length for r in rows))
                 return rows
-            self._give_up(job)
+            batcher.give_up(job)
             if leaving.done():
                 self.metrics.gone()
                 raise Refused(499, "gone", "the client left before its scores were ready")
@@ -206,11 +209,6 @@ class Service:
             leaving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await leaving
-
-    @staticmethod
-    def _give_up(job: Job) -> None:
-        job.gone = True
-        job.done.cancel()
 
     def _json(self, content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Any:
         text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -3,11 +3,14 @@
 While a batch is scored, requests pile up; the next batch takes them all, up to its token budget. A request that
 comes to an idle service waits a few milliseconds for company. A request whose scoring fails is tried alone, so that
 it fails alone; one whose client has gone before its turn is dropped.
+
+A batch that takes longer than a request may wait is stuck: that is logged, and the batcher says so (`stuck_s`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -16,7 +19,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from plaudit.core.errors import BadInput, PlauditError
+from plaudit.core.errors import RAISED, BadInput, PlauditError
 from plaudit.learn.text.scored import Scored
 from plaudit.learn.text.scorers import Scorer, reads_of, score_rows
 from plaudit.serve.limits import Limits, Refused
@@ -24,7 +27,10 @@ from plaudit.serve.metrics import Metrics
 from plaudit.serve.wire import Ask
 from plaudit.specify.text.columns import said_of
 
-Outcome = list[Scored] | Exception
+log = logging.getLogger(__name__)
+Outcome = list[Scored] | BaseException
+FAILED = (*RAISED, asyncio.CancelledError)
+"""What scoring may raise; a stray CancelledError would end the queue without a word."""
 
 
 @dataclass(eq=False)
@@ -45,7 +51,7 @@ class Batcher:
         name: The model's name, for the metrics.
         scorer: Scores the rows.
         limits: The budget and the longest wait.
-        executor: The thread that scores, shared by the models of a service.
+        executor: The thread that scores.
         metrics: Counts.
     """
 
@@ -57,6 +63,14 @@ class Batcher:
         self._some = asyncio.Event()
         self._full = asyncio.Event()
         self._tokens = 0
+        self._began: float | None = None
+
+    @property
+    def stuck_s(self) -> float:
+        """How long the batch that is being scored has taken, where that is longer than a request may wait; else 0."""
+        began = self._began
+        lasted = 0.0 if began is None else perf_counter() - began
+        return lasted if lasted > self.limits.answer_s else 0.0
 
     def submit(self, ask: Ask) -> Job:
         """Accepts a request; its scores come as the job's future.
@@ -76,6 +90,14 @@ class Batcher:
             self._full.set()
         return job
 
+    def give_up(self, job: Job) -> None:
+        """Nobody waits for a job any more: it is forgotten, unless it is being scored."""
+        job.gone = True
+        job.done.cancel()
+        if job in self.waiting:
+            self.waiting.remove(job)
+            self._left(job)
+
     async def run(self) -> None:
         """Scores batch after batch until it is cancelled."""
         loop = asyncio.get_running_loop()
@@ -86,7 +108,11 @@ class Batcher:
             if not jobs:
                 continue
             start = perf_counter()
-            outcomes = await loop.run_in_executor(self.executor, self._score, jobs)
+            complaint = loop.call_later(self.limits.answer_s, self._complain, jobs)
+            try:
+                outcomes = await loop.run_in_executor(self.executor, self._score, jobs)
+            finally:
+                complaint.cancel()
             self.metrics.batch(self.name, texts=sum(len(j.ask.completions) for j in jobs),
                                seconds=perf_counter() - start)
             for job, outcome in zip(jobs, outcomes, strict=True):
@@ -106,34 +132,49 @@ class Batcher:
         tokens = 0
         while self.waiting and (not jobs or tokens + self.waiting[0].ask.tokens <= self.limits.batch_tokens):
             job = self.waiting.popleft()
-            self.texts -= len(job.ask.completions)
-            self._tokens -= job.ask.tokens
-            if not job.gone:
-                tokens += job.ask.tokens
-                jobs.append(job)
+            self._left(job)
+            tokens += job.ask.tokens
+            jobs.append(job)
         if not self.waiting:
             self._some.clear()
+        return jobs
+
+    def _left(self, job: Job) -> None:
+        """A job waits no more."""
+        self.texts -= len(job.ask.completions)
+        self._tokens -= job.ask.tokens
         if self._tokens < self.limits.batch_tokens:
             self._full.clear()
         self.metrics.queue(self.name, self.texts)
-        return jobs
+
+    def _complain(self, jobs: Sequence[Job]) -> None:
+        log.critical("the model %s has been scoring %d completions for %g s; its requests are answered with 504 until "
+                     "it ends", self.name, sum(len(j.ask.completions) for j in jobs), self.limits.answer_s)
 
     def _score(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """In the scoring thread: all jobs of a kind at once; each alone where that fails."""
+        """In the scoring thread: `_outcomes`, timed."""
+        self._began = perf_counter()
+        try:
+            return self._outcomes(jobs)
+        finally:
+            self._began = None
+
+    def _outcomes(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """All jobs of a kind at once; each alone where that fails. What was given up before its turn is left out."""
         outcomes: dict[int, Outcome] = {}
         kinds: dict[tuple[Any, ...], list[Job]] = {}
-        for job in jobs:
+        for job in [job for job in jobs if not job.gone]:
             kinds.setdefault((job.ask.per_token, job.ask.raw, *sorted(self._told(job))), []).append(job)
         for group in kinds.values():
             try:
                 outcomes |= {id(job): rows for job, rows in zip(group, self._rows(group), strict=True)}
-            except Exception:  # the border: one request's text must not fail its neighbours
-                for job in group:
+            except FAILED:  # the border: one request's text must not fail its neighbours
+                for job in [job for job in group if not job.gone]:
                     try:
                         outcomes[id(job)] = self._rows([job])[0]
-                    except Exception as error:
+                    except FAILED as error:
                         outcomes[id(job)] = error
-        return [outcomes[id(job)] for job in jobs]
+        return [outcomes.get(id(job), []) for job in jobs]
 
     def _told(self, job: Job) -> Mapping[str, Any]:
         """The columns of a request that the scorer reads."""
@@ -165,7 +206,7 @@ def _finite(row: Scored) -> Scored:
 def _deliver(job: Job, outcome: Outcome) -> None:
     if job.done.done():
         return
-    if not isinstance(outcome, Exception):
+    if not isinstance(outcome, BaseException):
         job.done.set_result(outcome)
     elif isinstance(outcome, BadInput):
         job.done.set_exception(Refused.bad_input(outcome))

@@ -24,6 +24,9 @@ class Limits:
     """The longest request body; a longer one is answered with 413."""
     texts: int = 1024
     """The most completions of one request; more are answered with 413."""
+    text_chars: int = 1_000_000
+    """The most characters of a prompt or a completion; a longer one is answered with 413, as all of it would be
+    tokenised before it is cut to what the model reads, while others wait."""
     queue_texts: int = 32_768
     """How many completions may wait; while it is full, requests are answered with 503 and a time to come back."""
     receive_s: float = 10.0

@@ -82,13 +82,13 @@ def rerank(body: Body) -> Ask:
         if not isinstance(document, str):
             raise BadInput(f"documents[{i}]", expected='a string, or an object with a "text"', received=shown(document))
     top = body.get("top_n")
-    if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 0):
-        raise BadInput("top_n", expected="an integer >= 0", received=shown(top))
+    if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
+        raise BadInput("top_n", expected="an integer >= 1", received=shown(top), fix="leave it out for all documents")
     with_documents = body.get("return_documents", True)
 
     def answer(model: str, rows: Sequence[Scored]) -> dict[str, Any]:
         values = _all_known(rows)
-        order = sorted(range(len(rows)), key=lambda i: -values[i])[:top or len(rows)]
+        order = sorted(range(len(rows)), key=lambda i: -values[i])[:top]
         results = [{"index": i, "relevance_score": values[i],
                     **({"document": {"text": texts[i]}} if with_documents else {})} for i in order]
         return {"id": f"rerank-{uuid.uuid4().hex}", "model": model, "usage": _usage(rows), "results": results}

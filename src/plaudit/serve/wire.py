@@ -70,6 +70,12 @@ def check_size(ask: Ask, limits: Limits) -> None:
         raise Refused(413, "too_large", f"{len(ask.completions)} completions; at most {limits.texts} in one request",
                       expected=f"at most {limits.texts} completions", received=str(len(ask.completions)),
                       fix="send several requests")
+    for name, texts in (("prompt", ask.prompts), ("completion", ask.completions)):
+        for i, one in enumerate(texts):
+            if (long := size(one)) > limits.text_chars:
+                raise Refused(413, "too_large", f"{name} {i} has {long} characters; at most {limits.text_chars} in one "
+                              "text", expected=f"at most {limits.text_chars} characters", received=str(long),
+                              fix="cut it to what the model reads before you send it")
 
 
 def text(body: Body, name: str) -> str:

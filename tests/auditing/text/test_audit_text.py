@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -248,3 +249,44 @@ def test_conversations_that_end_alike_do_not_contradict_each_other(tmp_path: Pat
 
     assert opposite(row("tea", "Tea.", "Milk."), row("milk", "Milk.", "Tea.")) == 0
     assert opposite(row("tea", "Tea.", "Milk."), row("tea", "Milk.", "Tea.")) == 2
+
+
+def hangs(completion_text: str) -> float:
+    while True:
+        pass
+
+
+def hangs_on_answers(completion_text: str) -> float:
+    while any(c.isdigit() for c in completion_text):
+        pass
+    return 0.0
+
+
+def hangs_together(completions: list[str]) -> list[float]:
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(("reward", "patience_s"), [(hangs, 150.0), (hangs_on_answers, 1.0), (hangs_together, 150.0)])
+def test_a_reward_that_hangs_is_found_out_after_a_few_texts_and_the_audit_ends(reward: Any, patience_s: float) -> None:
+    began = time.perf_counter()
+    report = audit_text(reward, suite="sums", format="<answer>...</answer>", time_limit_s=0.1, patience_s=patience_s)
+    assert time.perf_counter() - began < 20
+    (finding,) = report.findings
+    assert finding.check == "contract" and finding.severity == "high" and "No answer in time" in finding.title
+    assert report.verdict.safe is False and "no answer in time" in report.verdict.sentence
+    others = [c for c in report.checks if c.name != "contract"]
+    assert {c.status for c in others} == {"skipped"} and sum("No answer in time" in c.why for c in others) > 5
+    only = audit_text(reward, suite="sums", only=["wrong"], time_limit_s=0.1, patience_s=patience_s)
+    assert not only.findings and not only.verdict.safe
+    assert "No answer in time" in next(c.why for c in only.checks)
+
+
+def test_a_reward_that_hangs_now_and_then_is_asked_on() -> None:
+    def sometimes(completion_text: str, answer: str) -> float:
+        while "42" in completion_text:
+            pass
+        return float(completion_text == answer)
+
+    report = audit_text(sometimes, ROWS, only=["contract", "wrong"], time_limit_s=0.05)
+    assert {c.name for c in report.checks if "not asked any more" in c.why} == set()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import sys
 import time
 
+import jaxtyping
 import pytest
 import torch
 from tests.specify.text import pool_functions
 
-from plaudit.adapters.trl import FromTRL
+from plaudit.adapters.trl import FromTRL, TRLReward
 from plaudit.core.algebra import Constrained
 from plaudit.core.errors import BadInput, UnknownReward
 from plaudit.core.functions import reward
@@ -18,6 +20,7 @@ from plaudit.core.saving import load_reward, save_reward
 from plaudit.core.schedules import LagrangeMultiplier, Linear
 from plaudit.core.tokens import of_texts
 from plaudit.specify.text import Pool, text_reward
+from plaudit.specify.text.calling import in_background
 from plaudit.specify.text.steps import split_steps, step_ends
 
 
@@ -66,6 +69,44 @@ def test_an_error_or_a_late_answer_costs_one_answer_only():
     score = text_reward(fragile, terms=["a"], time_limit_s=0.1).score(EPISODES)
     assert score.returns()[1].tolist() == [True, False, False] and float(score.returns()[0][0]) == 1
     assert any("KeyError" in r for r in score.why) and any("within 0.1 s" in r for r in score.why)
+
+
+def leaving(completion_text):
+    if completion_text == "5":
+        sys.exit(3)
+    return 1.0
+
+
+async def leaving_later(completion_text):
+    return leaving(completion_text)
+
+
+def leaving_together(completions):
+    return [leaving(c) for c in completions]
+
+
+@pytest.mark.parametrize("limit", [None, 5.0])
+@pytest.mark.parametrize("fn", [leaving, leaving_later, leaving_together, lambda completion_text:
+                                leaving_later(completion_text)], ids=["plain", "async", "batch", "awaitable"])
+def test_a_function_that_exits_costs_one_answer_and_not_the_process(fn, limit):
+    score = text_reward(fn, time_limit_s=limit).score(EPISODES)
+    assert score.returns()[1].tolist() == [True, False, True]
+    assert any("SystemExit: 3" in r for r in score.why)
+
+
+def test_ctrl_c_is_no_answer():
+    def interrupted(completion_text):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        text_reward(interrupted).score(EPISODES)
+
+
+def test_a_time_out_of_an_async_functions_own_is_what_it_raised():
+    async def impatient(completion_text):
+        raise TimeoutError("the judge")
+
+    assert "raised TimeoutError: the judge" in next(iter(text_reward(impatient).score(EPISODES).why))
 
 
 def test_a_missing_column_is_named_and_a_default_is_kept():
@@ -275,3 +316,22 @@ def test_a_composed_reward_of_texts_is_saved_with_its_schedules_gates_and_constr
     with pytest.raises(BadInput, match="consent|trust|below this folder|working folder"):
         (tmp_path / "elsewhere").mkdir()
         load_reward(tmp_path / "reward")
+
+
+def test_scoring_in_the_background_hands_over_what_it_raises(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+    def interrupted(completion_text):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        in_background(text_reward(interrupted), EPISODES).result(timeout=5)
+    with pytest.raises(AttributeError):
+        in_background(text_reward(length), "no tokens").result(timeout=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reward, others, name", [(length, [], "reward"), (text_reward(length), [length], "others")])
+def test_a_plain_function_is_no_reward_and_the_way_is_shown(reward, others, name, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(BadInput, match=rf"^{name}: .*length.*text_reward\(fn\)"):
+        TRLReward(reward, others=others)

@@ -178,6 +178,30 @@ def test_a_script_without_a_guard_says_what_to_write(tmp_path):
     assert 'if __name__ == "__main__"' in done.stdout
 
 
+def test_a_function_behind_the_guard_of_a_script_is_refused_before_it_is_asked(tmp_path):
+    script = tmp_path / "guarded.py"
+    script.write_text(WITHOUT_TORCH + """from plaudit.specify.text.pool import Pool
+def top(x): return x
+if __name__ == "__main__":
+    def nested(x): return x
+    class Caller:
+        def __call__(self, x): return x
+    with Pool(workers=1) as pool:
+        print(pool.map(top, [{"x": 1}])[0].value)
+        for fn in (nested, Caller()):
+            try:
+                pool.map(fn, [{"x": 1}])
+            except ValueError as error:
+                print(error)
+""")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "1" and len(lines) == 3, done.stderr
+    assert all("move it to the top of the file" in line for line in lines[1:])
+    assert "nested" in lines[1] and "Caller" in lines[2]
+
+
+
 def test_the_loss_of_the_keeper_costs_only_what_was_on_its_way():
     with Pool(workers=1, time_limit_s=20) as pool:
         keeper = pool.map(functions.where, [{"x": 0}])[0].value[1]

@@ -57,6 +57,14 @@ def test_an_exact_answer_is_paid_in_its_place_alone():
     assert not score.known.any()
 
 
+@pytest.mark.parametrize("gold", ["", " ", None, [], ["", None]])
+def test_a_row_without_a_gold_answer_is_unknown(gold):
+    score = ExactAnswer().score(of_texts(["p"] * 2, ["<answer></answer>", "<answer>5</answer>"], answer=[gold] * 2))
+    assert not score.known.any()
+    assert values(ExactAnswer(), ["<answer>5</answer>", "<answer></answer>"], answer=[["", "5"]] * 2) == [1, 0]
+
+
+
 @pytest.fixture(scope="module")
 def pool():
     with Pool(workers=1, time_limit_s=20) as pool:
@@ -76,6 +84,20 @@ def test_mathematics_is_compared_by_meaning(pool):
     assert any("gold answer '{{{' cannot be parsed" in r for r in score.why)
     boxed = MathAnswer(pool=pool, format=r"\boxed{...}")
     assert values(boxed, [r"\boxed{\frac12}", "$1/2$"], answer=["0.5"] * 2) == [1, 0]
+
+
+def test_the_imports_of_a_fresh_worker_are_not_paid_for_by_its_first_answer(capfd):
+    pytest.importorskip("math_verify")
+    with Pool(workers=1, time_limit_s=60) as pool:
+        math = MathAnswer(pool=pool)
+        (first,) = pool.map(math.fn, [{"completion_text": r"so \boxed{\frac{2}{4}}", "answer": "0.5"}])
+        assert first.value == 1.0 and first.seconds < 0.25  # the import alone takes longer; this, milliseconds
+    pytest.importorskip("reasoning_gym")
+    with Pool(workers=1, time_limit_s=60) as pool:
+        row = {"completion_text": "<answer>4</answer>", "answer": "4"}
+        (first,) = pool.map(ReasoningGym("leg_counting", pool=pool).fn, [row])
+        assert first.value == 1.0 and first.seconds < 0.25
+    assert "Timeout is disabled" not in capfd.readouterr().err
 
 
 def test_reasoning_gym_scores_as_it_does_itself():

@@ -23,7 +23,7 @@ from plaudit.auditing.text.items import Item, TextData
 from plaudit.auditing.text.judging import judge
 from plaudit.auditing.text.measuring import quoted
 from plaudit.auditing.text.quoting import shipped
-from plaudit.auditing.text.scoring import Numbers, Scorer, batch_of
+from plaudit.auditing.text.scoring import Hangs, Numbers, Scorer, batch_of
 from plaudit.auditing.text.subject import TextSubject, check_columns, recognise
 from plaudit.auditing.text.suites import make_suite
 from plaudit.auditing.text.witness import TextWitness
@@ -93,9 +93,9 @@ def audit_text(reward: str | Path | TextSubject | Reward | Callable[..., Any], r
         mode = "model" if subject.mode == "model" or (data.has_pairs and not data.has_gold and not any(
             i.is_code for i in data.items)) else "verifier"
     subject = replace(subject, mode=mode, task_spec={"data": data.name, "suite": data.suite})
-    context = TextContext(data=data, scorer=Scorer(subject.reward), mode=mode, declared=form, effort=effort, seed=seed,
-                          time_limit_s=time_limit_s, generator=_generator(generator), gold=gold,
-                          literals=subject.literals, patience_s=patience_s)
+    context = TextContext(data=data, scorer=Scorer(subject.reward, patience_s=patience_s), mode=mode, declared=form,
+                          effort=effort, seed=seed, time_limit_s=time_limit_s, generator=_generator(generator),
+                          gold=gold, literals=subject.literals, patience_s=patience_s)
     fitting = [c for c in wanted if mode in c.modes]
     tell(Event(kind="recognised", text=_recognised(subject, context), checks=[c.name for c in fitting]))
     unused = ["the generator is not used: the curve of over-optimisation is asked of reward models"] if \
@@ -226,9 +226,13 @@ def _pace(context: TextContext) -> list[str]:
     and with a shorter search; what they could still have seen stands in the report (`power`).
     """
     items = list(context.data.items[:4])
-    context.scorer.afresh(items, [SAYS_NOTHING[0]] * len(items))  # the first call loads what is loaded once
-    began = time.perf_counter()
-    context.scorer.afresh(items, [f"{SAYS_NOTHING[2]} {filler(6)}"] * len(items))
+    try:
+        for item in items:  # the first call loads what is loaded once; one that hangs is soon known to
+            context.scorer.afresh([item], [SAYS_NOTHING[0]])
+        began = time.perf_counter()
+        context.scorer.afresh(items, [f"{SAYS_NOTHING[2]} {filler(6)}"] * len(items))
+    except Hangs as hangs:
+        return [str(hangs)]
     each = (time.perf_counter() - began) / len(items)
     planned = min(len(context.data.items), max(4, round(USUAL_ITEMS[context.mode] * context.effort)))
     texts = planned * TEXTS_OF_AN_ITEM[context.mode] + BUDGET[context.mode] * context.effort

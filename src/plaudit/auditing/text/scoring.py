@@ -10,18 +10,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plaudit.auditing.text.items import Item
+from plaudit.core.errors import PlauditError
 from plaudit.core.reward import Reward
-from plaudit.core.score import Score
 from plaudit.core.tokens import Tokens, of_texts
+from plaudit.specify.text.functions import TextFunction
 
 Numbers = NDArray[np.float64]
 BATCH = 256
 """Texts of one call."""
-ENDED = "the text ended the process of the reward (SystemExit)"
+FEW = 3
+"""So many texts without an answer in time, and none with one, are enough to say that a reward hangs."""
+PART = 8
+"""Texts of a function that are asked at a stretch before it is looked at how many came too late."""
+
+
+class Hangs(PlauditError):
+    """A reward answers too late too often to be asked any more; has one of the texts."""
+
+    def __init__(self, said: str, *, reason: str, late: int, asked: int, item: Item, text: str) -> None:
+        super().__init__(said)
+        self.reason, self.late, self.asked, self.item, self.text = reason, late, asked, item, text
 
 
 class Scorer:
     """Calls a reward on prompts and completions; the effort of an audit is counted here.
+
+    Args:
+        reward: what is asked.
+        batch: texts of one call.
+        patience_s: how long to wait, all in all, for answers that never come; None for as long as it takes.
+
+    Raises:
+        Hangs: from a call, where a reward has answered none of the first texts in time, or patience is at its end;
+            from then on at once.
 
     Example:
         >>> from plaudit.auditing.text.flaws.made import pays
@@ -31,8 +52,10 @@ class Scorer:
         ([1.0, 0.0], 2)
     """
 
-    def __init__(self, reward: Reward, *, batch: int = BATCH) -> None:
-        self.reward, self.batch = reward, batch
+    def __init__(self, reward: Reward, *, batch: int = BATCH, patience_s: float | None = None) -> None:
+        self.reward, self.batch, self.patience_s = reward, batch, patience_s
+        self.late, self.lost_s = 0, 0.0
+        self.hangs: Hangs | None = None
         self.spent, self.seconds = 0, 0.0
         self.why: dict[str, int] = {}
         """How often each reason for an unknown was given."""
@@ -61,7 +84,25 @@ class Scorer:
 
     def afresh(self, items: Sequence[Item], texts: Sequence[str], *, prompts: Sequence[Any] | None = None) -> Numbers:
         """The same in one call of the reward, and without what is remembered."""
-        return self._timed(lambda: self._returns(batch_of(items, texts, prompts=prompts), count=True))
+        if self.hangs is not None:
+            raise self.hangs
+        tokens = batch_of(items, texts, prompts=prompts)
+        began = time.perf_counter()
+        out: list[Numbers] = []
+        at = 0
+        while at < tokens.B or not out:
+            stop = at + (self._stretch or tokens.B)
+            out.append(self._returns(tokens[at:stop] if stop - at < tokens.B else tokens, items[at:], texts[at:]))
+            at = stop
+        self.seconds += time.perf_counter() - began
+        self.tick(self.spent)
+        return np.concatenate(out)
+
+    @property
+    def _stretch(self) -> int:
+        """Texts that are asked before it is looked at how many came too late; 0 for all, where a call may see them."""
+        alone = isinstance(self.reward, TextFunction) and self.reward.one_by_one
+        return 0 if not alone or self.patience_s is None else 1 if self.late else PART
 
     def members(self, items: Sequence[Item], texts: Sequence[str]) -> Numbers | None:
         """[H, N] what each member of an ensemble says; None where the reward is none."""
@@ -73,25 +114,31 @@ class Scorer:
             return None
         return (score.members * score.mask).sum(-1).double().numpy()
 
-    def _returns(self, tokens: Tokens, *, count: bool) -> Numbers:
-        try:
-            score = self.reward.score(tokens)
-        except SystemExit:  # a text that is run as a program has ended us
-            if tokens.B > 1:
-                return np.concatenate([self._returns(tokens[b], count=count) for b in range(tokens.B)])
-            score = Score.unknown(tokens.mask, ENDED)
-        if count:
-            self.spent += tokens.B
-            for reason, where in score.why.items():
-                self.why[reason] = self.why.get(reason, 0) + int(where.any(-1).sum())
-            self.tick(self.spent)
+    def _returns(self, tokens: Tokens, items: Sequence[Item], texts: Sequence[str]) -> Numbers:
+        began = time.perf_counter()
+        score = self.reward.score(tokens)
+        self.spent += tokens.B
+        for reason, where in score.why.items():
+            rows = where.any(-1)
+            self.why[reason] = self.why.get(reason, 0) + int(rows.sum())
+            if is_late(reason):
+                self.late += int(rows.sum())
+                self.lost_s += time.perf_counter() - began
+                self._lose_patience(reason, items[int(rows.nonzero()[0])], texts[int(rows.nonzero()[0])])
         return score.returns()[0].double().numpy()
 
-    def _timed(self, go: Callable[[], Numbers]) -> Numbers:
-        began = time.perf_counter()
-        out = go()
-        self.seconds += time.perf_counter() - began
-        return out
+    def _lose_patience(self, reason: str, item: Item, text: str) -> None:
+        """Whether so many answers came too late that asking on makes no sense."""
+        if self.patience_s is None or self.late < FEW:
+            return
+        if self.late == self.spent:
+            said = f"No answer in time for any of {self.late} texts: {reason}"
+        elif self.lost_s > self.patience_s:
+            said = f"No answer in time for {self.late} of {self.spent} texts, so it was not asked any more: {reason}"
+        else:
+            return
+        self.hangs = Hangs(said, reason=reason, late=self.late, asked=self.spent, item=item, text=text)
+        raise self.hangs
 
 
 def is_failure(reason: str) -> bool:
@@ -102,6 +149,16 @@ def is_failure(reason: str) -> bool:
         (False, True)
     """
     return "returned None" not in reason and "abstained" not in reason
+
+
+def is_late(reason: str) -> bool:
+    """Whether an unknown is an answer that did not come in time.
+
+    Example:
+        >>> is_late("right did not answer within 10 s"), is_late("right: time limit: no answer within 10 s")
+        (True, True)
+    """
+    return "did not answer within" in reason or "time limit: no answer" in reason
 
 
 def batch_of(items: Sequence[Item], texts: Sequence[str], *, prompts: Sequence[Any] | None = None) -> Tokens:

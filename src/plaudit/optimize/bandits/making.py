@@ -94,6 +94,15 @@ BANDITS: dict[str, Callable[..., Bandit]] = {
     "synthetic": synthetic, "advertising": advertising, "bernoulli": Bernoulli, "gaussian": Gaussian,
     "linear": Linear, "contextual": Contextual, "changing": Changing, "dynamical": DynamicalLinear,
     "causal": _causal, "switching": _switching, "delayed": _around(Delayed), "aggregated": _around(Aggregated)}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "bernoulli": {"means": [0.1, 0.3]}, "gaussian": {"means": [0.0, 1.0]},
+    "linear": {"arms": [[1, 0], [0, 1]], "weights": [0.2, 0.5]},
+    "contextual": {"arms": 3, "weights": [0.2, 0.5]},
+    "changing": {"means": [[0.1, 0.9], [0.9, 0.1]], "changes": [500]},
+    "dynamical": {"A": [[0.5]], "B": [[1.0, 0.0]], "omega": [1.0], "theta": [0.0, 0.1], "arms": [[1, 0], [0, 1]]},
+    "delayed": {"of": {"task": "bernoulli", "means": [0.1, 0.3]}, "chances": [0.5, 0.5]},
+    "aggregated": {"of": {"task": "bernoulli", "means": [0.1, 0.3]}, "shares": [0.5, 0.5]}}
+"""Arguments of the bandits that need some, for a message."""
 _TAKES = {"causal": (LinearSEM, random_sem, _causal), "switching": (LastSwitch, _switching), "delayed": (Delayed,),
           "aggregated": (Aggregated,)}
 
@@ -176,6 +185,13 @@ def described(what: Any, where: str) -> Bandit:
     if strange:
         raise BadInput(f"{where}: {strange[0]}", expected=f"an argument of {task}: {', '.join(sorted(known))}",
                        received=strange[0])
+    last: Any = _TAKES.get(task, (BANDITS[task],))[-1]
+    needed = ["of" if name == "bandit" else name for name, given in inspect.signature(last).parameters.items()
+              if given.default is given.empty and given.kind is not given.VAR_KEYWORD]
+    lacking = [name for name in needed if name not in options]
+    if lacking:
+        raise BadInput(f"{where}: {lacking[0]}", expected=f"the arguments of {task}: {', '.join(needed)}",
+                       received="none", fix=f"pass --task-kwargs '{json.dumps(EXAMPLES[task])}' (in Python: options=)")
     return _called(BANDITS[task], task, (), options)
 
 

@@ -67,6 +67,7 @@ class Caller:
         together: Which completions the trainer scores in one call: each alone (`row`), or those of a prompt (`group`).
 
     Raises:
+        BadInput: for something that is no Reward, such as a plain function.
         Unsupported: for a reward that compares more than that.
 
     Example:
@@ -81,6 +82,10 @@ class Caller:
                  together: Across = "group") -> None:
         order = get_args(Across)
         for r in (reward, *others):
+            if not isinstance(r, Reward):
+                raise BadInput("reward" if r is reward else "others", expected="a Reward of texts",
+                               received=f"{getattr(r, '__name__', '')} ({type(r).__name__})".strip(),
+                               fix="make one of a plain function: text_reward(fn)")
             if order.index(r.needs.across) > order.index(together):
                 raise Unsupported(
                     f"{r.name} reads the whole batch, which is whatever a process happens to hold; use across='group'"
@@ -179,7 +184,14 @@ def in_background(reward: Reward, episodes: Episodes) -> Future[Score]:
         [[3.0]]
     """
     future: Future[Score] = Future()
-    Thread(target=lambda: future.set_result(reward.score(episodes)), daemon=True).start()
+
+    def run() -> None:
+        try:
+            future.set_result(reward.score(episodes))
+        except BaseException as error:  # handed to whoever asks for the result, who would wait for ever
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
     return future
 
 

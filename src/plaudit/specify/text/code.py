@@ -21,6 +21,8 @@ from plaudit.specify.text.sandbox import CodeLimits, Run, Wall, run_python, said
 
 log = logging.getLogger(__name__)
 Count = Literal["all", "share"]
+KEYS = ("call", "args", "returns"), ("stdin", "stdout")
+"""What a test that is no statement may say, and has to say but for `args`."""
 _FENCE = re.compile(r"```(?:python|py|python3)?[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 
 
@@ -115,11 +117,10 @@ class CodeTests(Reward):
         if not many:
             raise BadInput(f"{self.name}: {self.tests}", expected="at least one test", received="none")
         asserted = [t for t in many if isinstance(t, str)]
-        called = [t for t in many if isinstance(t, Mapping) and "call" in t]
-        typed = [t for t in many if isinstance(t, Mapping) and "stdin" in t and "stdout" in t]
-        if len(asserted) + len(called) + len(typed) != len(many):
-            raise BadInput(f"{self.name}: {self.tests}", received=repr(many)[:80], expected="statements, or "
-                           "{'call', 'args', 'returns'} or {'stdin', 'stdout'}")
+        for t in many:
+            if not isinstance(t, str):
+                self._check_keys(t)
+        called, typed = ([t for t in many if isinstance(t, Mapping) and key in t] for key in ("call", "stdin"))
         passed: list[bool] = []
         if asserted or called:
             run = self._run(code, asserted, [(str(t["call"]), list(t.get("args", ()))) for t in called])
@@ -134,6 +135,21 @@ class CodeTests(Reward):
                 return None
             passed.append(run.status in ("finished", "left early") and run.stdout.split() == str(t["stdout"]).split())
         return passed
+
+    def _check_keys(self, test: Any) -> None:
+        """Whether a test that is no statement says all that it has to, and nothing else."""
+        if not isinstance(test, Mapping) or not {"call", "stdin"} & set(test):
+            raise BadInput(f"{self.name}: {self.tests}", received=repr(test)[:80], expected="statements, or "
+                           "{'call', 'args', 'returns'} or {'stdin', 'stdout'}")
+        keys = KEYS[0] if "call" in test else KEYS[1]
+        strange = [str(k) for k in test if k not in keys]
+        lacking = [k for k in keys if k not in test and k != "args"]
+        if strange or lacking:
+            raise BadInput(f"{self.name}: {self.tests}", expected=f"the keys {', '.join(keys)}",
+                           received=f"{repr(strange[0]) if strange else f'none called {lacking[0]!r}'} in "
+                                    f"{repr(dict(test))[:80]}")
+        if "call" in test and isinstance(test.get("args", ()), str | bytes | Mapping):
+            raise BadInput(f"{self.name}: {self.tests}", expected="'args' as a list", received=repr(test["args"])[:80])
 
     def _run(self, code: str, tests: Sequence[str] = (), calls: Sequence[tuple[str, list[Any]]] = (),
              stdin: str = "") -> Run:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import json
 import logging
 import os
@@ -75,6 +77,10 @@ class Reference:
                            received=f"{name} of {module}",
                            fix="move it there, and bind what it closes over: functools.partial(fn, limit=3)")
         path = getattr(sys.modules.get(module), "__file__", None)
+        if module == "__main__" and path is not None and name.split(".")[0] in behind_main(path):
+            raise BadInput("function", expected="a function that another process finds when it imports its file",
+                           received=f"{name}, which is only defined where {os.path.basename(path)} is run",
+                           fix='move it to the top of the file, before: if __name__ == "__main__":')
         if module == "__main__" and path is None:
             raise BadInput("function", expected="a function in a file, which another process can import",
                            received=f"{name}, typed into a session",
@@ -82,6 +88,31 @@ class Reference:
         path = os.path.abspath(path) if path else None
         plain = inner is fn and hasattr(fn, "__qualname__") and getattr(fn, "__self__", None) is None
         return Reference(module, path, (module, path, name) if plain else fn)
+
+
+@functools.cache
+def behind_main(path: str) -> frozenset[str]:
+    """The functions and classes of a file that are defined only behind `if __name__ == "__main__":`."""
+    try:
+        top = ast.parse(Path(path).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return frozenset()
+    guards = [s for s in top if isinstance(s, ast.If) and "__name__" in {
+        n.id for n in ast.walk(s.test) if isinstance(n, ast.Name)}]
+    others = [s for s in top if s not in guards] + [s for guard in guards for s in guard.orelse]
+    behind, before = (_defined(part) for part in ([s for guard in guards for s in guard.body], others))
+    return frozenset(behind - before)
+
+
+def _defined(statements: Sequence[ast.AST]) -> set[str]:
+    """The names of functions and classes, wherever they stand but in one another."""
+    names: set[str] = set()
+    for s in statements:
+        if isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(s.name)
+        else:
+            names |= _defined(list(ast.iter_child_nodes(s)))
+    return names
 
 
 @dataclass(eq=False)

@@ -17,7 +17,7 @@ import torch
 
 from plaudit.core.consent import load_with_consent
 from plaudit.core.episodes import Episodes
-from plaudit.core.errors import BadInput
+from plaudit.core.errors import RAISED, BadInput
 from plaudit.core.limits import call_within
 from plaudit.core.naming import source_of
 from plaudit.core.needs import Across, Needs, Reads
@@ -79,6 +79,11 @@ class TextFunction(Reward):
         for row in range_of(episodes.B):
             sheet.write(row, answers[row], self._places(episodes, columns, row))
         return self._score(sheet, episodes)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether rows are calls of their own, one after the other, each within a time limit of this process."""
+        return self.form == "row" and self.pool is None and self.time_limit_s is not None and not _is_async(self.fn)
 
     def warm_up(self) -> None:
         """Starts the workers of the pool, so that the first answer is quick."""
@@ -151,19 +156,23 @@ class TextFunction(Reward):
         try:
             said = call_within(self.time_limit_s, lambda: self.fn(**inputs), what=self.name)
             return run_async(said) if inspect.isawaitable(said) else said
-        except Exception as error:  # the border: whatever it raises makes one answer unknown, with its reason
+        except RAISED as error:  # the border: whatever it raises makes one answer unknown, with its reason
             return Failed(describe_failure(self.name, error))
 
     async def _ask_together(self, calls: Sequence[dict[str, Any]]) -> list[Any]:
         async def one(inputs: dict[str, Any]) -> Any:
             try:
-                return await asyncio.wait_for(self.fn(**inputs), self.time_limit_s)
-            except TimeoutError:
-                return Failed(f"{self.name} did not answer within {self.time_limit_s:g} s")
-            except Exception as error:  # the border again
+                return await self.fn(**inputs)
+            except RAISED as error:  # the border again, inside the task: a SystemExit that leaves it ends the loop
                 return Failed(describe_failure(self.name, error))
 
-        return list(await asyncio.gather(*(one(inputs) for inputs in calls)))
+        async def in_time(inputs: dict[str, Any]) -> Any:
+            try:
+                return await asyncio.wait_for(one(inputs), self.time_limit_s)
+            except TimeoutError:
+                return Failed(f"{self.name} did not answer within {self.time_limit_s:g} s")
+
+        return list(await asyncio.gather(*(in_time(inputs) for inputs in calls)))
 
     def _check(self, columns: Mapping[str, Sequence[Any]]) -> None:
         here = {*columns, *(p for p, one in PLURALS.items() if one in columns and self.form == "batch"),

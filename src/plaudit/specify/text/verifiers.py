@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from plaudit.core.errors import BadInput
-from plaudit.core.extras import require
 from plaudit.specify.text.answers import AnswerFormat, same_answer
 from plaudit.specify.text.functions import TextFunction
 from plaudit.specify.text.pool import Pool
@@ -44,7 +43,8 @@ class ExactAnswer(Verifier):
     """1 where the answer in its declared place is the gold answer, up to spaces, case and the way a number is written.
 
     A completion without an answer in that place gets 0, and so does one with several where `which` is `only`: an
-    answer among many is no answer. A row without a gold answer is unknown.
+    answer among many is no answer. A row without a gold answer (None, or no more than blanks) is
+    unknown.
 
     Args:
         format: Where the answer stands: a text with `...` for it.
@@ -91,9 +91,11 @@ class MathAnswer(Verifier):
 
     def __init__(self, *, answer: str = "answer", format: str | None = None, name: str = "math_answer",
                  pool: Pool | None = None) -> None:
-        require("math_verify", extra="suites")
-        super().__init__(_Math(AnswerFormat(format) if format else None), {"answer": answer, "format": format},
-                         name=name, columns={"answer": answer}, pool=pool or Pool(workers=2, time_limit_s=5.0))
+        from plaudit.specify.text.mathematics import SameMathematics
+
+        options = {"answer": answer, "format": format}
+        super().__init__(SameMathematics(AnswerFormat(format) if format else None), options, name=name,
+                         columns={"answer": answer}, pool=pool or Pool(workers=2, time_limit_s=5.0))
 
 
 class ReasoningGym(Verifier):
@@ -115,9 +117,10 @@ class ReasoningGym(Verifier):
     def __init__(self, task: str | None = None, *, format: str = "<answer>...</answer>", answer: str = "answer",
                  metadata: str = "metadata", question: str = "prompt_text", name: str = "reasoning_gym",
                  pool: Pool | None = None) -> None:
-        require("reasoning_gym", extra="suites")
+        from plaudit.specify.text.gym_scores import GymScore
+
         options = {"task": task, "format": format, "answer": answer, "metadata": metadata, "question": question}
-        super().__init__(_Gym(AnswerFormat(format), task), options, name=name, pool=pool,
+        super().__init__(GymScore(AnswerFormat(format), task), options, name=name, pool=pool,
                          columns={"answer": answer, "metadata": metadata, "question": question})
 
 
@@ -129,7 +132,8 @@ class _Exact:
     case: bool
 
     def __call__(self, completion_text: str, answer: Any) -> float | None:
-        gold = [a for a in (answer if isinstance(answer, list | tuple) else [answer]) if a is not None]
+        several = answer if isinstance(answer, list | tuple) else [answer]
+        gold = [a for a in several if a is not None and str(a).strip()]
         if not gold:
             return None
         found = self.format.find(completion_text)
@@ -137,51 +141,6 @@ class _Exact:
             return 0.0
         given = found[0 if self.which == "first" else -1]
         return float(any(same_answer(given, str(g), numbers=self.numbers, case=self.case) for g in gold))
-
-
-@dataclass(frozen=True)
-class _Math:
-    format: AnswerFormat | None
-
-    def __call__(self, completion_text: str, answer: Any) -> float | None:
-        math_verify: Any = require("math_verify", extra="suites")
-        if answer is None:
-            return None
-        gold = self._bare(math_verify, str(answer))
-        if not gold:
-            raise ValueError(f"the gold answer {str(answer)[:60]!r} cannot be parsed")
-        found = self.format.find(completion_text) if self.format else [completion_text]
-        if not found:
-            return 0.0
-        given = self._bare(math_verify, found[-1]) if self.format else self._parsed(math_verify, found[-1])
-        return float(bool(given) and math_verify.verify(gold, given, timeout_seconds=None))
-
-    def _bare(self, math_verify: Any, text: str) -> Sequence[Any]:
-        """What an answer without words around it means: as it is where it is marked as mathematics, else all of it."""
-        marked = "$" in text or "\\boxed" in text or "\\(" in text or "\\[" in text
-        return (marked and self._parsed(math_verify, text)) or self._parsed(math_verify, f"${text}$")
-
-    @staticmethod
-    def _parsed(math_verify: Any, text: str) -> Sequence[Any]:
-        """What a text means; nothing where it is only words to math-verify."""
-        said = math_verify.parse(text, parsing_timeout=None)
-        return said if any(not isinstance(part, str) for part in said) else []
-
-
-@dataclass(frozen=True)
-class _Gym:
-    format: AnswerFormat
-    task: str | None
-
-    def __call__(self, completion_text: str, answer: Any, metadata: Any = None, question: str = "") -> float | None:
-        reasoning_gym: Any = require("reasoning_gym", extra="suites")
-        about = dict(metadata or {})
-        task = self.task or about.get("source_dataset")
-        if not task:
-            raise ValueError("neither the reward nor the row's metadata names a task of reasoning-gym")
-        found = self.format.find(completion_text)
-        entry = {"question": question, "answer": answer, "metadata": about}
-        return float(reasoning_gym.get_score_answer_fn(task)(found[-1].strip() if found else None, entry))
 
 
 def _again(cls: Any, options: dict[str, Any], role: Any) -> Verifier:

@@ -10,7 +10,7 @@ from plaudit.auditing.finding import Finding, Passed, Severity, Skipped
 from plaudit.auditing.text.context import Mode, TextContext
 from plaudit.auditing.text.items import Item
 from plaudit.auditing.text.measuring import percent, short
-from plaudit.auditing.text.scoring import Numbers, is_failure
+from plaudit.auditing.text.scoring import Hangs, Numbers, is_failure, is_late
 from plaudit.auditing.text.witness import witness
 
 SMALL, LARGE = 0.01, 0.1
@@ -42,6 +42,12 @@ class Contract:
     modes: tuple[Mode, ...] = ("verifier", "model")
 
     def run(self, context: TextContext) -> Sequence[Finding] | Skipped | Passed:
+        try:
+            return self._look(context)
+        except Hangs as hangs:
+            return [_hanging(hangs)]
+
+    def _look(self, context: TextContext) -> Sequence[Finding] | Passed:
         usual = [(i, r) for i, r in context.answered]
         usual += [(i, w[0].text) for i in context.items if (w := context.wrongs(i))]
         if not usual:
@@ -61,6 +67,16 @@ class Contract:
                                "in the batch, and each of the odd ones (empty, cut off, very long, ...) got one.")
 
 
+def _hanging(hangs: Hangs) -> Finding:
+    """So many answers came too late that nothing else could be looked at."""
+    return Finding(
+        check="contract", severity="high", kind="ordinary texts: late", title=short(str(hangs), 200),
+        evidence={"texts": hangs.asked, "without a number": hangs.late, "reason": hangs.reason},
+        witness=witness("no answer in time", [("the text", hangs.item, hangs.text, np.nan)]),
+        advice="Find what the function waits for; --time-limit says how long an answer may take.",
+        cost=hangs.late / hangs.asked)
+
+
 def _unknown(context: TextContext, items: list[Item], texts: list[str], paid: Numbers, what: str,
              before: dict[str, int]) -> list[Finding]:
     """Ordinary texts that got no answer; a plain None is an answer of its own kind."""
@@ -72,7 +88,7 @@ def _unknown(context: TextContext, items: list[Item], texts: list[str], paid: Nu
     worst = max(failed, key=lambda r: failed[r])
     at = int(np.flatnonzero(np.isnan(paid))[0])
     severity: Severity = "high" if share >= 0.1 else "medium"
-    late = "did not answer within" in worst
+    late = is_late(worst)
     return [Finding(
         check="contract", severity=severity, kind=f"{what}: {'late' if late else 'unknown'}",
         title=f"{'No answer in time' if late else 'No number'} for {percent(share)} of {what}: {short(worst, 160)}",
@@ -94,7 +110,7 @@ def _odd(context: TextContext) -> list[Finding]:
         new = [r for r, n in context.scorer.why.items() if n > before.get(r, 0) and is_failure(r)]
         if new:
             failed.append((name, text, new[0]))
-            late += "did not answer within" in new[0]
+            late += is_late(new[0])
         if late >= 2:
             break  # it hangs: two are enough to say so
     if not failed:
