@@ -53,7 +53,7 @@ def test_an_audit_sees_the_terms_of_a_real_environment(env):
     score = EnvReward().score(episodes)
     assert set(score.terms) == {"a", "b"} and score.all_known
     assert torch.allclose(score.contribution("a") + score.contribution("b"), score.value, atol=1e-5)
-    a, b = objectives("a", "b")
+    b, a = objectives("b", "a")
     assert torch.allclose((0.7 * a + 0.3 * b)(episodes), score.value, atol=1e-4), "weights of ours, vector of theirs"
 
 
@@ -68,6 +68,35 @@ def test_objectives_are_read_behind_their_own_wrapper_too_and_stay_a_vector_unti
     with pytest.raises(plaudit.UnknownReward, match="info:vector_reward"):
         prize(rollout(plaudit.make("CartPole-v1"), ActionSequence(torch.ones(5).long(), shared=True), seeds=[0],
                       max_steps=5))
+
+
+def test_an_objective_is_found_by_its_name_and_never_anothers_numbers():
+    """All steps but the last cost -1 in time and pay no treasure, so the two cannot be taken for one another."""
+    task = plaudit.make(lambda: treasure((0.5, 0.0)), horizon=5)
+    episodes = rollout(task, ActionSequence(torch.full((5,), DOWN), shared=True), seeds=[0])
+    n = int(episodes.lengths[0])
+    vector = episodes.info["vector_reward"]
+    for name, column in (("treasure", 0), ("time", 1)):
+        (alone,) = objectives(name)
+        assert torch.equal(alone(episodes), vector[..., column])
+    assert objectives("time")[0](episodes)[0, :n].tolist() == [-1.0] * n
+    for name, said in (("treasur", "did you mean 'treasure'"), ("bogus", "names treasure, time")):
+        with pytest.raises(plaudit.UnknownReward, match=said):
+            objectives(name)[0](episodes)
+    bare = plaudit.make(lambda: LinearReward(mo.make("deep-sea-treasure-v0"), np.array(WEIGHTS)), horizon=5)
+    bare = rollout(bare, ActionSequence(torch.full((5,), DOWN), shared=True), seeds=[0])
+    with pytest.raises(plaudit.UnknownReward, match="names none of its 2 objectives"):
+        objectives("time")[0](bare)
+    with pytest.raises(BadInput, match="different names"):
+        objectives("time", "time")
+
+
+def test_a_memory_of_transitions_keeps_the_names():
+    """SAC and its kin store of `info` what a reward reads."""
+    from plaudit.optimize.rl.replay import info_of
+
+    (time,) = objectives("time")
+    assert info_of((time + 1.0).needs.fields) is None
 
 
 def test_an_environment_with_a_bare_vector_says_what_to_do():

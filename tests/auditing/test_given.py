@@ -104,3 +104,42 @@ def test_a_policy_that_plaudit_trained_is_read_without_trust(tmp_path):
     trained.save(tmp_path / "mine")
     (behaviour,) = given(CartPole(), policy=tmp_path / "mine")
     assert behaviour.episodes.B == 8
+
+
+WORLD = """
+import numpy as np
+from gymnasium import Env, spaces
+
+class World(Env):
+    wide = 2
+    def __init__(self):
+        self.observation_space, self.action_space = spaces.Box(-9, 9, (self.wide,)), spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(self.wide, np.float32), {}
+    def step(self, action):
+        self.t += 1
+        return np.full(self.wide, self.t, np.float32), float(action), False, self.t >= 6, {}
+
+class Wider(World):
+    wide = 3
+"""
+
+
+@pytest.mark.parametrize("trust", [[], ["--trust"]])
+def test_a_policy_for_an_environment_in_a_file_is_audited_there(tmp_path, monkeypatch, capsys, trust):
+    """`plaudit optimize` wrote it from file.py:Name, so the folder alone cannot make its task again."""
+    from plaudit.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "world.py").write_text(WORLD)
+    config = '{"num_envs": 2, "rollout": 6, "epochs": 1, "hidden": [4], "minibatches": 1}'
+    assert main(["optimize", "--env", "world.py:World", "--steps", "24", "--out", "run", "--eval-episodes", "0",
+                 "--config", config]) == 0
+    words = ["--policy", "run", "--steps", "500", "--only", "contract", "--out", "report", *trust]
+    assert main(["audit", "world.py:World", *words]) == 0
+    assert "your policy run" in capsys.readouterr().out
+    assert main(["audit", "world.py:Wider", *words]) == 2
+    error = capsys.readouterr().err
+    assert "a policy for Wider" in error and "[1, 2, 4]" in error and len(error.splitlines()) == 1

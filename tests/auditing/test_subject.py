@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
+import sys
 from pathlib import Path
 
 import gymnasium
@@ -10,6 +12,8 @@ import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
 
 import plaudit
+from plaudit.auditing.finding import Finding
+from plaudit.auditing.fingerprint import fingerprint
 from plaudit.auditing.subject import recognise
 from plaudit.core.errors import BadInput, MissingExtra
 from plaudit.core.functions import EnvReward, FunctionReward, reward
@@ -67,6 +71,38 @@ def test_objects_in_hand(here):
     assert recognise(EnvReward() * 2.0, env="CartPole-v1").source["spec"]["kind"] == "sum"
     assert recognise(CartPoleEnv).task_spec["target"].endswith(":CartPoleEnv")
     assert recognise(lambda: gymnasium.make("CartPole-v1")).task_spec == {"kind": "object", "name": "<lambda>"}
+
+
+def test_a_function_in_hand_is_known_as_on_the_command_line(here, monkeypatch):
+    """Imported from a package below the folder, as a test does; from elsewhere it keeps its bare name."""
+    (here / "mine").mkdir()
+    (here / "mine/rewards.py").write_text("import plaudit\nfrom boat import Boat\n\n\ndef speed(next_obs):\n"
+                                          "    return next_obs[..., 1]\n\n\n@plaudit.reward\ndef back(next_obs):\n"
+                                          "    return -next_obs[..., 1]\n")
+    for folder in (here, here / "mine"):
+        monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "rewards", raising=False)
+    monkeypatch.delitem(sys.modules, "boat", raising=False)
+    rewards = importlib.import_module("rewards")
+    monkeypatch.delitem(sys.modules, "boat")
+    boat = importlib.import_module("boat")
+    found = Finding(check="exploit", severity="high", title="backing earns 3")
+
+    def mark(target, env="boat.py:Boat"):
+        subject = recognise(target, env=env)
+        return fingerprint(subject.name, subject.task.name, found)
+
+    for name, thing in (("speed", rewards.speed), ("back", rewards.back), ("speed", reward(rewards.speed))):
+        assert recognise(thing, env=boat.Boat).name == f"mine/rewards.py:{name}"
+        assert mark(thing) == mark(f"mine/rewards.py:{name}") == mark(str(here / f"mine/rewards.py:{name}"))
+    assert mark(rewards.speed) != mark(rewards.back)
+    assert mark(boat.Boat, env=None) == mark("boat.py:Boat", env=None)
+    assert recognise(reward(rewards.speed, name="fast"), env=boat.Boat).name == "fast"
+    monkeypatch.chdir(here / "mine")
+    assert recognise(rewards.speed, env=boat.Boat).name == "rewards.py:speed"
+    (here / "other").mkdir()
+    monkeypatch.chdir(here / "other")
+    assert recognise(rewards.speed, env=boat.Boat).name == "speed"
 
 
 def test_the_time_limit_reaches_every_part_and_leaves_the_users_reward_alone(here):

@@ -163,3 +163,19 @@ def test_stretches_follow_each_other_and_the_last_is_held() -> None:
     theta[0, 3:] = torch.tensor([[0, 1, 0], [0, 0, 1], [1, 0, 0]]).flatten()
     assert family.ends(theta)[0, :2].tolist() == [2.0, 3.0]
     assert [int(family.policy(theta).act(torch.zeros(1, 3), 1, step=t)[0]) for t in range(6)] == [1, 1, 2, 0, 0, 0]
+
+
+def test_features_look_at_steps_and_not_at_padding() -> None:
+    """Padding holds 0, which `Discrete(10, start=5)` lacks; the numbers are those of each episode alone."""
+    import gymnasium
+
+    from plaudit.core.episodes import Episodes
+    from plaudit.optimize.behaviours import features
+    from plaudit.optimize.rl.spaces import ObsEncoder
+
+    rows = [torch.tensor([5, 6, 14, 9, 9]), torch.tensor([13, 5])]
+    alone = [Episodes.of_steps(obs=x, action=torch.ones(len(x)), next_obs=x) for x in rows]
+    encode = ObsEncoder(gymnasium.spaces.Discrete(10, start=5))
+    both = features(Episodes.cat(alone), encode)
+    for row, one in zip(both, alone, strict=True):
+        assert torch.equal(row[:-1], features(one, encode)[0, :-1])

@@ -320,3 +320,26 @@ def test_mujoco_draws_without_a_display(caplog):
     if not frames[0] and "GL" in caplog.text:
         pytest.skip(f"no OpenGL on this machine: {caplog.text}")
     assert frames[0][0].shape == (96, 96, 3) and frames[0][0].std() > 5
+
+
+@pytest.mark.parametrize(("space", "strange", "said"), [
+    (spaces.Discrete(10, start=5), 105, r"105 is not in Discrete\(10, start=5\)"),
+    (spaces.Discrete(3), -1, r"-1 is not in Discrete\(3\)"),
+    (spaces.MultiDiscrete([5, 5], start=[-2, 1]), np.array([0, 6]), r"\[0, 6\] is not in MultiDiscrete"),
+    (spaces.Dict(tank=spaces.Discrete(3)), {"tank": 3}, r"\['tank'\] = 3 is not in Discrete\(3\)"),
+])
+def test_an_observation_outside_its_choices_is_named_with_its_step(space, strange, said):
+    class Leaky(gymnasium.Env):
+        observation_space, action_space = space, spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            self.t = 0
+            return self.observation_space.sample(), {}
+
+        def step(self, action):
+            self.t += 1
+            return strange if self.t == 3 else self.observation_space.sample(), 0.0, False, False, {}
+
+    task = GymTask(Leaky, horizon=9)
+    with pytest.raises(PlauditError, match=rf"Leaky: step 3 of row 0 \(episode seed 4\).*{said}"):
+        rollout(task, RandomPolicy(task.action_space, seeds=0), seeds=[4, 5])

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from plaudit.core.episodes import Episodes
-from plaudit.core.errors import BadInput
+from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.behaviours import Behaviour
 from plaudit.tasks.base import Task
@@ -41,7 +41,7 @@ def load_given(task: Task, *, episodes: str | Path | None, policy: str | Path | 
         logged = logged.steps(0, horizon)
         out.append(Behaviour(name=f"logged in {Path(episodes).name}", origin="logged", policy=None, episodes=logged))
     if policy is not None:
-        actor = load_policy(Path(policy), trust=trust)
+        actor = load_policy(Path(policy), trust=trust, task=task)
         seeds = Seeds(seed).child("given").integers(EPISODES_EACH)
         out.append(Behaviour(name=f"your policy {Path(policy).name}", origin="given", policy=actor, seeds=seeds,
                              episodes=_played(task, actor, seeds, Path(policy), horizon)))
@@ -91,8 +91,17 @@ def _played(task: Task, actor: Policy, seeds: list[int], path: Path, horizon: in
         raise BadInput("policy", expected=f"a policy for {task.name}", received=f"{path}: {reason}") from error
 
 
-def load_policy(path: Path, *, trust: bool) -> Policy:
-    """A policy that `plaudit optimize` saved, or a zip of stable-baselines3 (which unpickles, hence `trust`)."""
+def load_policy(path: Path, *, trust: bool, task: Task | None = None) -> Policy:
+    """A policy that `plaudit optimize` saved, or a zip of stable-baselines3 (which unpickles, hence `trust`).
+
+    Args:
+        path: The folder or the zip.
+        trust: Whether a zip may run code.
+        task: Stands in for the task of a folder that cannot be made again from a file, such as the user's own code.
+
+    Raises:
+        BadInput: when it is neither, or was trained on something else than `task`.
+    """
     if not path.exists():
         raise BadInput("policy", expected="a file or folder that exists", received=str(path))
     if path.suffix == ".zip":
@@ -101,4 +110,12 @@ def load_policy(path: Path, *, trust: bool) -> Policy:
         return load_sb3(path, trust=trust)
     from plaudit.optimize.rl.trained import Trained
 
-    return Trained.load(path).policy(0)
+    try:
+        return Trained.load(path).policy(0)
+    except (BadInput, Unsupported) as error:
+        if task is None or (isinstance(error, BadInput) and error.name != "task"):
+            raise
+    try:
+        return Trained.load(path, task=task).policy(0)
+    except (BadInput, Unsupported) as error:
+        raise BadInput("policy", expected=f"a policy for {task.name}", received=f"{path}: {error}") from error

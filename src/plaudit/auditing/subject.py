@@ -82,12 +82,12 @@ def recognise(target: str | Path | Reward | Task | Callable[..., Any], *, env: E
         if env is not None:
             raise BadInput("env", expected="none beside a target that is itself an environment", received=str(env),
                            fix="leave --env out, or name a reward as the target")
-        return _of_environment(thing, kwargs, loaded, name=loaded.text if loaded else "")
+        return _of_environment(thing, kwargs, loaded, name=loaded.text if loaded else name_of(thing) or "")
     reward = as_reward(thing)
     source = dict(noted(loaded)) if loaded else _source(reward)
     return _of_reward(reward, env, kwargs, time_limit_s, source=source, loaded=loaded,
-                      name=loaded.text if loaded else reward.name, words="reward function" if isinstance(
-                          reward, FunctionReward) else "reward")
+                      name=loaded.text if loaded else name_of(reward) or reward.name,
+                      words="reward function" if isinstance(reward, FunctionReward) else "reward")
 
 
 def kind_of(thing: Any) -> str:
@@ -232,6 +232,24 @@ def task_of(thing: Any, kwargs: Mapping[str, Any]) -> Task:
 
 
 # --- names -------------------------------------------------------------------------------------------
+
+
+def name_of(thing: Any) -> str | None:
+    """`file.py:name`, as on the command line, of a function or class that lies in a file below the working folder.
+
+    None for everything else: what has no name, installed packages, and rewards with names of their own.
+    """
+    fn = thing.fn if isinstance(thing, FunctionReward) else thing
+    if fn is not thing and thing.name != getattr(fn, "__name__", None):
+        return None
+    try:
+        path = source_of(fn, what="the target")["path"]
+    except Unsupported:
+        return None
+    here = Path.cwd().resolve()
+    if path is None or not Path(path).is_relative_to(here) or "site-packages" in Path(path).parts:
+        return None
+    return f"{Path(path).relative_to(here).as_posix()}:{fn.__qualname__}"
 
 
 def _not_a_file(text: str) -> None:

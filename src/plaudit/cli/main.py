@@ -109,8 +109,8 @@ def _guarded(work: Callable[[], int], *, debug: bool) -> int:
         if debug:
             raise
         return _complain(f"error: {error}", BAD_INPUT)
-    except KeyboardInterrupt:
-        return _complain("interrupted; nothing was written", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return _complain(f"interrupted; {stop}" if str(stop) else "interrupted; nothing was written", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

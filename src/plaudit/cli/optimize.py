@@ -78,11 +78,9 @@ def optimize(args: OptimizeArgs) -> int:
     """Runs the command; returns the exit code."""
     import torch
 
-    from plaudit.core.functions import EnvReward
-    from plaudit.optimize.rl.train import train
-
     if "PLAUDIT_LOG" not in os.environ:
         logging.getLogger("plaudit").setLevel(logging.WARNING)
+        logging.getLogger("plaudit.optimize.rl.callbacks").setLevel(logging.INFO)  # progress, where no terminal is
     if args.population < 1 or args.eval_episodes < 0 or args.threads < 1:
         raise BadInput("--population, --eval-episodes, --threads", expected="at least 1, 0 and 1",
                        received=(args.population, args.eval_episodes, args.threads))
@@ -93,6 +91,17 @@ def optimize(args: OptimizeArgs) -> int:
     torch.set_num_threads(args.threads)
     task, reward = _task(args), _reward(args)
     out = args.out if args.out is not None or args.resume else _next_folder(Path("runs"))
+    try:
+        return _train(args, task, reward, out)
+    except KeyboardInterrupt:
+        kept = out is not None and any(out.rglob("checkpoint.safetensors"))
+        raise KeyboardInterrupt(f"the same command with --out {out} --resume goes on" if kept else "") from None
+
+
+def _train(args: OptimizeArgs, task: Task, reward: Reward | None, out: Path | None) -> int:
+    from plaudit.core.functions import EnvReward
+    from plaudit.optimize.rl.train import train
+
     others = [EnvReward(name="env").with_role("watch")] if reward is not None else []
     trained = train(args.algo, task, reward=reward, others=others, population=args.population, steps=args.steps,
                     seed=args.seed, device=args.device, log_dir=args.log_dir, out=out, resume=args.resume,

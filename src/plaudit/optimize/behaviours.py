@@ -193,9 +193,10 @@ def features(episodes: Episodes, encode: Callable[[Any], Tensor]) -> Float[Tenso
         encode: observations [N, ...] to comparable numbers [N, D].
     """
     B, T, mask = episodes.B, episodes.T, episodes.mask.unsqueeze(-1)
-    x = encode(tree_map(lambda leaf: leaf.reshape(B * T, *leaf.shape[2:]), episodes.next_obs)).reshape(B, T, -1)
+    seen = encode(tree_map(lambda leaf: leaf[episodes.mask], episodes.next_obs))
+    x = seen.new_zeros(B, T, seen.shape[-1])
+    x[episodes.mask] = seen  # padding is no observation: Discrete(3, start=5) has no 0
     steps = episodes.lengths.clamp(min=1).unsqueeze(-1)
-    x = torch.where(mask, x, 0.0)
     mean = x.sum(1) / steps
     spread = (torch.where(mask, x - mean.unsqueeze(1), 0.0).square().sum(1) / steps).sqrt()
     end = x[torch.arange(B, device=x.device), episodes.last]

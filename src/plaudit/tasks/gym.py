@@ -25,7 +25,7 @@ from plaudit.tasks.arrays import check_seeds, episode_seed
 from plaudit.tasks.base import Batch, Step, Task
 from plaudit.tasks.gym_making import Env, call_factory, make_env, render_frame, time_limit
 from plaudit.tasks.info import InfoColumns
-from plaudit.tasks.spaces import stack, tensor_space, unstack
+from plaudit.tasks.spaces import outside, stack, tensor_space, unstack
 
 DEFAULT_HORIZON = 1000
 _PROBE, _AHEAD = 3, 32
@@ -256,10 +256,14 @@ class GymBatch(Batch):
     def _stack(self, observations: Sequence[Any]) -> Tree:
         try:
             out = stack(self.task.obs_space, observations)
-            return out if self.device == "cpu" else tree_map(lambda x: x.to(self.device), out)
+            wrong = outside(self.task.obs_space, out)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise PlauditError(f"{self.task.name}: an observation is not of {self.task.obs_space}: "
                                f"{_said(error)}") from error
+        if wrong is not None:
+            row, said = wrong
+            raise PlauditError(f"{self._where(row)} gave an observation outside its space: {said}")
+        return out if self.device == "cpu" else tree_map(lambda x: x.to(self.device), out)
 
 
 def _source_file(fn: Callable[..., Any]) -> str | None:

@@ -67,6 +67,29 @@ def batch_tensors(space: Space, observations: Any) -> Tree:
     return stack(space, observations)
 
 
+def outside(space: Space, observations: Tree, name: str = "") -> tuple[int, str] | None:
+    """The first row whose choices are none of the space's, and what it has there; numbers of a Box may lie anywhere.
+
+    Example:
+        >>> outside(spaces.Discrete(3, start=1), torch.tensor([1, 3, 4]))
+        (2, '4 is not in Discrete(3, start=1)')
+    """
+    if isinstance(space, spaces.Dict):
+        assert not isinstance(observations, Tensor)
+        return next((found for key, sub in space.spaces.items()
+                     if (found := outside(sub, observations[key], f"{name}[{key!r}]"))), None)
+    if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return None
+    assert isinstance(observations, Tensor)
+    values = observations.cpu().numpy()
+    sizes, first = (space.n, space.start) if isinstance(space, spaces.Discrete) else (space.nvec, space.start)
+    wrong = ~((values >= first) & (values < first + sizes)).reshape(len(values), -1).all(-1)
+    if not wrong.any():
+        return None
+    row = int(wrong.argmax())
+    return row, f"{f'{name} = ' if name else ''}{values[row].tolist()} is not in {space}"
+
+
 def unstack(space: Space, action: Tensor, rows: int) -> list[Any]:
     """One action for each environment from a tensor [B, ...].
 

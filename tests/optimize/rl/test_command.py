@@ -64,6 +64,25 @@ def test_bad_input_is_one_clear_line(words, says, capsys):
     assert error.startswith("error: ") and says in error and len(error.splitlines()) == 1
 
 
+def test_ctrl_c_says_how_to_go_on(folder, capsys):
+    """The reward itself sends the signal, once; the run ends in the bytes of one that was never stopped."""
+    (folder / "rewards.py").write_text(
+        "import os, pathlib, signal\ncalls = 0\ndef upright(obs):\n    global calls\n    calls += 1\n"
+        "    if pathlib.Path('armed').exists() and calls > 30:\n        pathlib.Path('armed').unlink()\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n    return 1.0 - obs[..., 2] ** 2\n")
+    words = ["--env", "CartPole-v1", "--reward", "rewards.py:upright", "--config", FAST, "--eval-episodes", "0",
+             "--steps", "640"]
+    assert run(*words, "--out", "whole") == 0
+    (folder / "armed").touch()
+    assert run(*words) == 130
+    said = capsys.readouterr().err
+    assert "interrupted; the same command with --out runs/1 --resume goes on" in said
+    assert not (folder / "armed").exists() and not (folder / "runs/1/policy.safetensors").exists()
+    assert run(*words, "--out", "runs/1", "--resume") == 0
+    one, other = (folder / f / "policy.safetensors" for f in ("whole", "runs/1"))
+    assert one.read_bytes() == other.read_bytes()
+
+
 def test_evaluation_episodes_become_a_minari_data_set_that_an_audit_reads(folder, monkeypatch, capsys):
     """Out and in again by the command line alone, without loss."""
     minari = pytest.importorskip("minari")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ from plaudit.optimize import (
     read_log,
     train,
 )
+from plaudit.optimize.rl.callbacks import ProgressLog
 
 SMALL = {"num_envs": 4, "hidden": (8,)}
 OFF = {**SMALL, "collect": 4, "rounds": 2, "warmup": 64, "batch": 16, "update_ratio": 0.25}
@@ -96,6 +99,44 @@ def test_a_killed_and_resumed_run_equals_one_that_was_not_bit_for_bit(name, movi
     assert differences(*policies) == []
     assert (tmp_path / "whole/log.jsonl").read_text() == (tmp_path / "parts/log.jsonl").read_text()
     assert json.loads((tmp_path / "whole/log.jsonl").read_text().splitlines()[-1])["update"] == 10
+
+
+class CtrlC(Callback):
+    """The signal comes in the middle of an update, when its steps are made and nothing is learnt from them."""
+
+    def __init__(self, update):
+        self.update = update
+
+    def on_rollout(self, rollout, trainer):
+        if trainer.updates == self.update:
+            self.update = -1
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("name", ["ppo", "sac"])
+def test_ctrl_c_waits_for_the_update_and_leaves_a_checkpoint_of_it(name, tmp_path, caplog):
+    def run(folder, stop_at, resume=False):
+        train(name, CopyTheBit() if name == "ppo" else Quadratic(), steps=320, progress=False, config=CONFIGS[name],
+              callbacks=[CtrlC(stop_at)], checkpoint_every=4, out=tmp_path / folder, resume=resume)
+
+    run("whole", 99)
+    with pytest.raises(KeyboardInterrupt):
+        run("parts", 6)
+    assert everything(tmp_path / "parts")["updates"] == 7 and "once more stops at once" in caplog.text
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    run("parts", 99, resume=True)
+    assert differences(everything(tmp_path / "whole"), everything(tmp_path / "parts")) == []
+    with pytest.raises(KeyboardInterrupt):
+        train(name, CopyTheBit() if name == "ppo" else Quadratic(), steps=320, progress=False, config=CONFIGS[name],
+              callbacks=[CtrlC(2)])
+
+
+def test_where_there_is_no_terminal_a_line_now_and_then_says_how_far_it_is(caplog, monkeypatch):
+    monkeypatch.setattr("plaudit.optimize.rl.trainer.ProgressLog", lambda: ProgressLog(every_s=0.0))
+    with caplog.at_level(logging.INFO, logger="plaudit"):
+        train("ppo", CopyTheBit(), steps=64, config=CONFIGS["ppo"])
+    assert [r.message.split(", return")[0] for r in caplog.records if " of 64 steps" in r.message] == [
+        "ppo on CopyTheBit: 32 of 64 steps", "ppo on CopyTheBit: 64 of 64 steps"]
 
 
 def test_half_of_the_state_would_be_noticed(tmp_path):

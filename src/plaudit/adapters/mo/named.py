@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,13 +19,16 @@ from plaudit.tasks.wrappers import moved
 
 VECTOR = "vector_reward"
 """Where MO-Gymnasium's own `LinearReward` puts the vector into `info`, and so do we."""
+OBJECTIVES = "objectives"
+"""Where `NamedTerms` puts the same numbers under their names, before any weight: `info["objectives"]["time"]`."""
 
 
 class NamedTerms(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """An environment with a reward vector as one whose scalar is the weighted sum of named terms.
 
-    `info` gets the terms as they are paid (`reward_NAME`), which `EnvReward` and every audit read, and the whole
-    vector, which `objectives` reads; `reward_*` of the environment itself become `env_reward_*`.
+    `info` gets the terms as they are paid (`reward_NAME`), which `EnvReward` and every audit read, the whole vector
+    (`vector_reward`), and its entries by name (`objectives`), which `objectives` reads; `reward_*` of the environment
+    itself become `env_reward_*`.
 
     Args:
         env: An environment of MO-Gymnasium.
@@ -51,27 +55,56 @@ class NamedTerms(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         obs, vector, terminated, truncated, info = self.env.step(action)
-        paid = self.weights * np.asarray(vector, dtype=np.float64)
+        values = np.asarray(vector, dtype=np.float64)
+        paid = self.weights * values
         terms = {f"reward_{name}": float(x) for name, x in zip(self.names, paid, strict=True)}
-        return obs, float(paid.sum()), terminated, truncated, {**moved(info), **terms, VECTOR: np.array(vector)}
+        told = {VECTOR: np.array(vector), OBJECTIVES: dict(zip(self.names, values.tolist(), strict=True))}
+        return obs, float(paid.sum()), terminated, truncated, {**moved(info), **terms, **told}
 
 
 class Objective(Reward):
-    """One objective of a reward vector, before any weight: see `objectives`."""
+    """One objective of a reward vector, before any weight: see `objectives`.
 
-    def __init__(self, name: str, index: int) -> None:
-        self.name, self.index, self.needs = name, index, Needs(fields=frozenset({f"info:{VECTOR}"}))
+    Args:
+        name: The objective's name.
+        names: All that were named with it, in order, for vectors without names.
+    """
+
+    def __init__(self, name: str, names: Sequence[str]) -> None:
+        self.name, self.names, self.needs = name, tuple(names), Needs(fields=frozenset({"info"}))
 
     def evaluate(self, episodes: Episodes) -> Score:
-        return Score.of(episodes.info[VECTOR][..., self.index], mask=episodes.mask)
+        info, mask = episodes.info, episodes.mask
+        known = [key.removeprefix(f"{OBJECTIVES}.") for key in info if key.startswith(f"{OBJECTIVES}.")]
+        if self.name in known:
+            return Score.of(info[f"{OBJECTIVES}.{self.name}"], mask=mask)
+        if known:
+            near = difflib.get_close_matches(self.name, known, 1)
+            return Score.unknown(mask, f"there is no objective {self.name!r}; " + (
+                f"did you mean {near[0]!r}?" if near else f"the environment names {', '.join(known)}"))
+        if VECTOR not in info:
+            return Score.unknown(mask, f"{self.name} reads info:{VECTOR}, which these episodes lack")
+        width = info[VECTOR].shape[-1]
+        if width != len(self.names):
+            return Score.unknown(mask, f"the environment names none of its {width} objectives, and "
+                                       f"{', '.join(self.names)} are not as many; put NamedTerms around it")
+        return Score.of(info[VECTOR][..., self.names.index(self.name)], mask=mask)
 
 
 def objectives(*names: str) -> list[Objective]:
     """The objectives of an environment behind `NamedTerms` or MO-Gymnasium's `LinearReward`, each a Reward.
+
+    Behind `NamedTerms` they are found by name, in any order and number; a name that it does not have is unknown.
+    `LinearReward` has no names: there all objectives have to be named, in the order of the vector.
+
+    Raises:
+        BadInput: when a name comes twice.
 
     Example:
         >>> treasure, time = objectives("treasure", "time")
         >>> (treasure + 0.1 * time).name
         'sum'
     """
-    return [Objective(name, i) for i, name in enumerate(names)]
+    if len(set(names)) < len(names):
+        raise BadInput("names", expected="different names", received=list(names))
+    return [Objective(name, names) for name in names]

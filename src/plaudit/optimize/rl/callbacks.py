@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from plaudit.core.errors import BadInput
@@ -14,6 +16,8 @@ from plaudit.optimize.rl.collect import Rollout
 
 if TYPE_CHECKING:
     from plaudit.optimize.rl.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 
 class Callback:
@@ -110,8 +114,7 @@ class ProgressBar(Callback):
                            completed=trainer.steps, earned="")
 
     def on_update(self, metrics: dict[str, Tensor], trainer: Trainer) -> bool | None:
-        earned = metrics.get(f"episode/train/{trainer.reward.name}")
-        mean = torch.nan if earned is None else float(earned.nanmean())
+        mean = _earned(metrics, trainer)
         self._bar.update(0, completed=trainer.steps, earned="" if mean != mean else f"return {mean:.1f}")
 
     def on_end(self, trainer: Trainer) -> bool | None:
@@ -120,3 +123,29 @@ class ProgressBar(Callback):
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class ProgressLog(Callback):
+    """The same as lines in the log (level INFO) where there is no terminal.
+
+    Args:
+        every_s: Seconds from one line to the next.
+    """
+
+    def __init__(self, *, every_s: float = 30.0) -> None:
+        self.every_s = every_s
+        self._last = time.monotonic()
+
+    def on_update(self, metrics: dict[str, Tensor], trainer: Trainer) -> bool | None:
+        now = time.monotonic()
+        if now - self._last < self.every_s:
+            return
+        self._last = now
+        mean = _earned(metrics, trainer)
+        log.info("%s on %s: %s of %s steps%s", trainer.algo, trainer.task.name, f"{trainer.steps:,}",
+                 f"{trainer.planned_steps:,}", "" if mean != mean else f", return {mean:.1f}")
+
+
+def _earned(metrics: Mapping[str, Tensor], trainer: Trainer) -> float:
+    earned = metrics.get(f"episode/train/{trainer.reward.name}")
+    return math.nan if earned is None else float(earned.nanmean())

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plaudit.core.errors import BadInput
 from plaudit.core.normalise import RunningMoments
 from plaudit.core.seeds import Seeds
 from plaudit.core.tree import Tree, tree_map
@@ -149,6 +150,15 @@ class Learner(ABC):
 
 
 def load_named(net: PopulationMLP, saved: Mapping[str, Tensor]) -> None:
-    """Copies parameters by name into a network."""
-    for name, part in net.named(net.flat.detach()).items():
+    """Copies parameters by name into a network.
+
+    Raises:
+        BadInput: when they are those of another network.
+    """
+    mine = net.named(net.flat.detach())
+    wanted, given = ({name: list(x.shape) for name, x in parts.items()} for parts in (mine, saved))
+    if wanted != given:
+        raise BadInput("task", expected=f"spaces whose network has the parameters {given}", received=wanted,
+                       fix="pass the task that was learnt")
+    for name, part in mine.items():
         part.copy_(saved[name])

@@ -14,8 +14,9 @@ from plaudit.core.errors import BadInput
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.rl.algorithms import algorithm
-from plaudit.optimize.rl.callbacks import Callback, ProgressBar
+from plaudit.optimize.rl.callbacks import Callback, ProgressBar, ProgressLog
 from plaudit.optimize.rl.collect import Collector, Rollout
+from plaudit.optimize.rl.interrupting import Interruptible
 from plaudit.optimize.rl.learner import Learner
 from plaudit.optimize.rl.logging import RunLog
 from plaudit.optimize.rl.scoring import OnUnknown, Scorer
@@ -41,7 +42,7 @@ class RunOptions:
     checkpoint_every: int | None = None
     """Updates between two checkpoints (None: 20 in the run)."""
     progress: bool = True
-    """Show a progress bar on a terminal."""
+    """Show a progress bar on a terminal; elsewhere log a line now and then."""
 
 
 class Trainer:
@@ -68,7 +69,7 @@ class Trainer:
         self.collector = Collector(task, seeds=seeds, rows=self.learner.N, scorer=scorer, member_ids=members,
                                    device=device)
         self.collector.on_rollout.append(self._show_rollout)
-        bar = [ProgressBar()] if options.progress and sys.stderr.isatty() else []
+        bar = [ProgressBar() if sys.stderr.isatty() else ProgressLog()] if options.progress else []
         self.callbacks, self._bar = [*callbacks, *bar], bar
         self.updates = 0
         self._stop, self._warned = False, False
@@ -89,7 +90,11 @@ class Trainer:
                        steps=self.steps, learner=self.learner)
 
     def run(self) -> Trained:
-        """Trains until the planned steps are made or a callback stops it."""
+        """Trains until the planned steps are made or a callback stops it.
+
+        With `out`, Ctrl-C waits for the end of an update and leaves a checkpoint, from which the run goes on to the
+        same numbers; a second one does not wait.
+        """
         if self._checkpoint_before is not None:
             self._restore(self._checkpoint_before)
         else:
@@ -101,9 +106,12 @@ class Trainer:
         every = options.checkpoint_every or max(1, self.planned_updates // 20)
         try:
             self._call("on_start", self)
-            while self.updates < self.planned_updates and not self._stop:
-                self._update(record)
-                if options.out is not None and self.updates % every == 0:
+            with Interruptible(hold=options.out is not None) as stop:
+                while self.updates < self.planned_updates and not self._stop and not stop.asked:
+                    self._update(record)
+                    if options.out is not None and self.updates % every == 0:
+                        self._checkpoint(options.out)
+                if options.out is not None and stop.asked:
                     self._checkpoint(options.out)
             self._call("on_end", self)
             if options.out is not None:
