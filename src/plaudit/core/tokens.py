@@ -165,6 +165,20 @@ def of_texts(prompts: Sequence[Any], completions: Sequence[Any], ids: Sequence[S
         prompt_ids=asked, prompt_mask=asked_mask)
 
 
+def is_unicode(text: Any) -> bool:
+    r"""Whether a text or a conversation can be written in UTF-8; half a surrogate pair, which JSON can hold, cannot.
+
+    Example:
+        >>> is_unicode("\U0001f600"), is_unicode([{"role": "user", "content": "\ud800"}])
+        (True, False)
+    """
+    try:
+        (text if isinstance(text, str) else json.dumps(text, ensure_ascii=False, default=str)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def plain_text(text: Any) -> str:
     """A text as it is; of a conversation, what its last message says.
 
