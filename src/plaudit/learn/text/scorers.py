@@ -10,7 +10,7 @@ from plaudit.core.needs import Reads
 from plaudit.core.reward import Reward
 from plaudit.learn.text.scored import Scored
 
-AT_ONCE = 64
+AT_ONCE = 256
 """Rows that a function of single completions is asked about together."""
 
 
