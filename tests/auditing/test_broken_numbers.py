@@ -43,4 +43,5 @@ def test_observations_that_are_no_numbers_are_a_finding_of_the_contract():
         report = plaudit.audit(first, env=lambda shows=shows: Broken(shows=shows), steps=300, only=["contract"])
         found = [f for f in report.findings if f.kind == "observations not finite"]
         assert len(found) == shows
-        assert not shows or found[0].evidence["steps"] * 10 == found[0].evidence["visited steps"] * 7
+        if shows:  # 7 of 10, less where the budget cut an episode short
+            assert 0.5 < found[0].evidence["steps"] / found[0].evidence["visited steps"] <= 0.7
