@@ -261,3 +261,16 @@ def test_a_target_is_loaded_and_mistakes_are_told(tmp_path: Any) -> None:
     (tmp_path / "bad.py").write_text("x = 1\nraise ValueError('oops')\n")
     with pytest.raises(BadInput, match=r"oops \(line 2\)"):
         load_target(f"{tmp_path}/bad.py:x")
+
+
+def test_check_sees_normalisation_over_the_batch_in_a_single_episode_too():
+    """One episode of 50 steps, as in the README; where there is no company at all it says that it did not look."""
+    e = Episodes.of_steps(obs=torch.randn(50, 2), action=torch.randn(50, 1), next_obs=torch.randn(50, 2))
+    centred = reward(lambda next_obs: next_obs[..., 0] - next_obs[..., 0].mean(), vectorised=True, backend="torch")
+    report = check(centred, e)
+    assert not report and report["batch size"].status == "fail" and report["batch size"].evidence["gap"] > 0.1
+    plain = reward(lambda next_obs: next_obs[..., 0], vectorised=True, backend="torch")
+    assert check(plain, e)["batch size"].status == "pass"
+    for alone, subject in ((e.steps(0, 1), plain), (e, reward(lambda next_obs: next_obs[..., 0], time="prefix"))):
+        said = check(subject, alone)["batch size"]
+        assert said.status == "note" and said.text.startswith("not tested")

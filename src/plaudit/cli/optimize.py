@@ -161,15 +161,18 @@ def _evaluate(trained: Trained, args: OptimizeArgs, reward: Reward | None, summa
     """Plays the evaluation episodes, prints a line for each agent, and returns their mean returns [P]."""
     if args.eval_episodes == 0:
         return None
+    from plaudit.core.functions import EnvReward
     from plaudit.core.statistics import mean_interval
 
     played = trained.play(episodes=args.eval_episodes, seed=args.seed)
     assert played.env_reward is not None
     if args.episodes is not None:
         _keep(played.to("cpu"), args, trained.task)
-    columns = {"env": played.returns(played.env_reward)}
-    if reward is not None:
-        columns[reward.name] = reward.score(played).returns()[0]
+    scores = {"env": EnvReward().score(played)} | ({} if reward is None else {reward.name: reward.score(played)})
+    columns = {name: score.returns()[0] for name, score in scores.items()}
+    for name, score in scores.items():
+        for reason, steps in score.counts().items():
+            print(f"{name} is unknown at {steps} of {int(score.mask.sum())} evaluation steps: {reason}")
     for name, returns in columns.items():
         by_agent = returns.reshape(args.population, -1).double()
         summary[f"return/{name}"] = by_agent.mean(-1).tolist()

@@ -105,3 +105,12 @@ def test_evaluation_episodes_become_a_minari_data_set_that_an_audit_reads(folder
     task = make("Pendulum-v1", horizon=12)
     behaviour, = load_given(task, episodes="me/swings-v0", policy=None, seed=0, trust=False, like=found)
     assert behaviour.origin == "logged" and behaviour.episodes.B == 4
+
+
+def test_a_return_that_is_unknown_comes_with_its_cause_and_count(folder, capsys):
+    (folder / "rewards.py").write_text("import torch\ndef hole(obs):\n    return "
+                                       "torch.where(torch.as_tensor(obs[..., 0]) > 0, torch.nan, 1.0)\n")
+    assert run("--env", "Pendulum-v1", "--reward", "rewards.py:hole", "--config", FAST, "--steps", "64",
+               "--eval-episodes", "2", "--env-kwargs", '{"horizon": 12}') == 0
+    out = capsys.readouterr().out
+    assert "hole is unknown at " in out and " of 24 evaluation steps: " in out

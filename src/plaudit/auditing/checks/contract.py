@@ -22,7 +22,7 @@ from plaudit.core.errors import PlauditError
 from plaudit.core.functions import EnvReward, FunctionReward
 from plaudit.core.reward import Reward
 from plaudit.core.score import Score
-from plaudit.core.tree import tree_map
+from plaudit.core.tree import leaves, tree_map
 from plaudit.tasks.rollouts import replay
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class ContractCheck:
         if not any(f.kind == "deterministic" for f in findings):
             findings += _memory(context, score)
         findings += [*_company(context.reward, context.random), *_slow(context.reward, micros),
-                     *_replays(context)]
+                     *_replays(context), *_not_finite(context)]
         return findings
 
 
@@ -281,9 +281,23 @@ def _replays(context: AuditContext) -> Iterator[Finding]:
             advice="Draw all randomness of the environment from the generator that `reset(seed=...)` sets.")
 
 
-def _differ(a: object, b: object, both: Tensor) -> bool:
-    from plaudit.core.tree import leaves
+def _not_finite(context: AuditContext) -> Iterator[Finding]:
+    """NaN or infinity in what the environment shows: searches here read it as 0, a learner may break on it."""
+    steps = bad = 0
+    for e in (context.random, *(b.episodes for b in context.behaviours)):
+        wrong = torch.zeros_like(e.mask)
+        for _, x in leaves(e.next_obs):
+            wrong |= ~torch.isfinite(x).flatten(2).all(-1) if x.ndim > 2 else ~torch.isfinite(x)
+        steps, bad = steps + int(e.mask.sum()), bad + int((wrong & e.mask).sum())
+    if bad:
+        yield Finding(
+            check=CHECK.name, kind="observations not finite", severity="medium",
+            title=f"observations hold NaN or infinity at {bad} of {steps} visited steps",
+            evidence={"steps": bad, "visited steps": steps},
+            advice="Mend the environment: the search read such numbers as 0, and a network makes NaN of them.")
 
+
+def _differ(a: object, b: object, both: Tensor) -> bool:
     return any(not torch.allclose(x[both].double(), y[both].double(), atol=1e-6, equal_nan=True)
                for (_, x), (_, y) in zip(leaves(a), leaves(b), strict=True))  # type: ignore[arg-type]
 
