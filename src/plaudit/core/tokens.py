@@ -142,7 +142,7 @@ def of_texts(prompts: Sequence[Any], completions: Sequence[Any], ids: Sequence[S
             raise BadInput(name, expected="a list with an entry for each row", received=f"{column!r:.60}, one text",
                            fix=f"pass a list; the same for all rows is [{name}] * {len(completions)}")
     for name, column in (("prompts", prompts), ("completions", completions)):
-        missing = next((b for b, text in enumerate(column) if cast("Any", text) is None), None)
+        missing = next((b for b, text in enumerate(column) if text is None), None)
         if missing is not None:
             raise BadInput(f"{name}[{missing}]", expected="a text or a list of messages", received=None,
                            fix="leave the row out, or pass '' for an empty text")

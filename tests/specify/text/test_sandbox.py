@@ -134,7 +134,8 @@ def test_the_reward_pays_for_passing_tests_and_knows_what_it_does_not_know(caplo
     ({"call": "f", "arg": [1], "returns": 2}, "'arg'"), ({"call": "f", "inputs": [1], "returns": 2}, "'inputs'"),
     ({"call": "f", "args": [1], "expected": 2}, "'expected'"), ({"call": "f", "args": [1]}, "'returns'"),
     ({"call": "f", "args": "ab", "returns": 2}, "'args'"), ({"stdin": "1"}, "'stdout'"),
-    ({"stdin": "1", "stdout": "2", "input": "1"}, "'input'"), ({"assert": "f(1) == 2"}, "statements"), (7, "statements")])
+    ({"stdin": "1", "stdout": "2", "input": "1"}, "'input'"), ({"assert": "f(1) == 2"}, "statements"),
+    (7, "statements")])
 def test_a_test_that_is_misspelt_is_unknown_and_its_key_is_named(test, key):
     score = CodeTests().score(of_texts(["increment"], ["def f(x): return x + 1"], tests=[[test]]))
     assert not score.known.any() and key in next(iter(score.why))

@@ -132,7 +132,8 @@ class _Exact:
     case: bool
 
     def __call__(self, completion_text: str, answer: Any) -> float | None:
-        gold = [a for a in (answer if isinstance(answer, list | tuple) else [answer]) if a is not None and str(a).strip()]
+        several = answer if isinstance(answer, list | tuple) else [answer]
+        gold = [a for a in several if a is not None and str(a).strip()]
         if not gold:
             return None
         found = self.format.find(completion_text)
