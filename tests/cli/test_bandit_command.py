@@ -47,6 +47,21 @@ def test_a_log_becomes_a_decision_or_says_that_it_cannot(run, here):
     assert "too close to tell" in run("optimize", "bandit", "--task", "even.csv").out
 
 
+@pytest.mark.parametrize("estimator", ["dr", "ips", "snips", "dm"])
+@pytest.mark.parametrize(("rows", "says"), [
+    ("a,1,0.5\nb,0,0.5", "was chosen once"), ("a,0,0.5\nb,0,0.5\n" * 20, "cannot tell: all rewards are 0"),
+    ("a,1,0.5\n" * 2 + "b,0,0.5\n" * 2, "tell"), ("a,1,0.5\nb,0,0.5\n" * 20, "take a")])
+def test_a_log_of_few_rows_is_not_sure_of_anything(run, here, rows, says, estimator):
+    (here / "log.csv").write_text("arm,reward,propensity\n" + rows.strip() + "\n", encoding="utf-8")
+    done = run("optimize", "bandit", "--task", "log.csv", "--estimator", estimator, "--vanished", "keep",
+               "--out", "out")
+    assert done.code == 0 and says in " ".join(done.out.split()), done.out
+    kept = json.loads((here / "out" / "result.json").read_text())
+    assert kept["sure"] is (says == "take a") and says in kept["says"]
+    assert kept["sure"] or kept["ahead"]["low"] is None or kept["ahead"]["low"] < 0
+    assert kept["ahead"]["low"] is not None or kept["says"].startswith("cannot tell: ")
+
+
 @pytest.mark.parametrize(("bad", "says"), [
     ("a,nan,0.5", "row 7, column 'reward'"), ("a,1,0", "row 7, column 'propensity'"),
     (",1,0.5", "row 7, column 'arm'")])

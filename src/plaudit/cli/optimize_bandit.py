@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -154,11 +155,24 @@ def _decide(args: BanditArgs) -> int:
     if len(order) > 1:
         ahead = compare(settled, order[0], order[1], estimator=args.estimator, clusters=clusters)
         sure = ahead.exceeds(0.0) is True
-        result |= {"ahead": ahead.to_json(), "sure": sure}
-        console.print(f"{order[0]} less {order[1]}: {ahead}: " + (
-            f"take {order[0]}" if sure else "too close to tell; log more, or take either"))
+        says = f"take {order[0]}" if sure else "too close to tell; log more, or take either" \
+            if math.isfinite(ahead.low) else f"cannot tell: {_too_little(settled, order[:2], clusters)}"
+        result |= {"ahead": ahead.to_json(), "sure": sure, "says": says}
+        console.print(f"{order[0]} less {order[1]}: {ahead}: {says}")
     _save(args, result, [])
     return 0
+
+
+def _too_little(log: Log, arms: list[str], clusters: Any) -> str:
+    """Why these rows say nothing of the difference between two arms."""
+    if not log.reward_N.any():
+        return "all rewards are 0, so nothing says how far apart they may be"
+    label_N = np.arange(log.N) if clusters is None else clusters
+    times = {arm: len(set(label_N[log.arm_N == log.arms.index(arm)])) for arm in arms}
+    arm = min(arms, key=lambda arm: times[arm])
+    if times[arm] > 1:
+        return f"the rows of {' or '.join(arms)} are too few for this estimator; log more"
+    return f"{arm} was chosen once, and it takes twice at least to see how far its rewards lie apart; log more"
 
 
 def _log(args: BanditArgs) -> Log:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +43,33 @@ def test_estimates_are_right_on_average_and_their_intervals_cover(estimator: str
     means = np.array([f.mean for f in found])
     assert means.mean() == pytest.approx(TRUTH, abs=4 * means.std() / np.sqrt(100))
     assert np.mean([f.low <= TRUTH <= f.high for f in found]) > 0.86
+
+
+@pytest.mark.parametrize("estimator", ["ips", "snips", "dr", "dm"])
+@pytest.mark.parametrize("worth", [(0.1, 0.9), (0.5, 0.5)])
+@pytest.mark.parametrize("rows", [4, 10, 30, 100])
+def test_intervals_of_few_rows_hold_the_truth_as_often_as_they_say(rows: int, worth: tuple[float, float],
+                                                                   estimator: Any) -> None:
+    rng, covered, runs = np.random.default_rng(rows), np.zeros(2), 200
+    for _ in range(runs):
+        arm = np.append([0, 1], rng.integers(2, size=rows - 2))  # both are tried
+        reward = rng.random(rows) < np.array(worth)[arm]
+        log = Log.of(arm=arm, reward=reward, propensity="uniform", vanished="keep")
+        value, ahead = evaluate(log, "1", estimator=estimator), compare(log, "1", "0", estimator=estimator)
+        covered += [i.low <= truth <= i.high for i, truth in ((value, worth[1]), (ahead, worth[1] - worth[0]))]
+        assert value.low < value.high and ahead.low < ahead.high
+    assert (covered >= 0.87 * runs).all()  # Student's interval of 50 coins of 0.9 covers 91%, less two standard errors
+
+
+def test_rewards_that_are_all_the_same_leave_room_for_others_as_coins_do() -> None:
+    rng, missed = np.random.default_rng(0), 0
+    for _ in range(400):
+        log = Log.of(arm=["a", "b"] * 10, reward=np.stack([np.ones(10), rng.random(10) < 0.05], 1).ravel(),
+                     propensity="uniform")
+        missed += evaluate(log, "b", estimator="snips").high < 0.05
+    assert missed == 0  # ten zeros happen in 60% of the logs, and had an interval without width
+    found = evaluate(Log.of(arm=["a", "b"] * 10, reward=[1.0, 0.0] * 10, propensity="uniform"), "b", estimator="snips")
+    assert found.high == pytest.approx(1 - 0.025**0.1)  # Clopper and Pearson's bound for 0 of 10
 
 
 def test_without_weights_the_log_answers_another_question() -> None:

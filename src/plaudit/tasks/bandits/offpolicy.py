@@ -7,17 +7,27 @@ With w = pi(a | x) / p of the arm that was taken, p its logged propensity:
     DR    = mean(sum_a pi(a|x) q(x, a) + w (r - q(x, a)))        unbiased, whatever q (fitted on the other rows)
     DM    = mean(sum_a pi(a|x) q(x, a))                          as good as q is; needs no propensities
 
-Each is a mean of one number a row (SNIPS to first order), so its interval is Student's with rows in `clusters` kept
-together: a spell of one arm is one decision, however many rows it has.
+Each is a mean of one number a row (SNIPS to first order; DM with the residuals of its fit, weighted by how often each
+arm was taken), so its interval is Student's with rows in `clusters` kept together: a spell of one arm is one decision,
+however many rows it has. Degrees of freedom are Satterthwaite's over the arms, as an arm that was taken three times
+knows its spread from three rows, however long the log is. Few rows say little, and rows that are all the same do not
+say that there is no other:
+
+- where the weights leave fewer than two effective rows, all rewards of the log are 0, or q was fitted on rows without
+  the arms that matter, the interval is infinite;
+- an arm that paid the same m times may pay something else in a share of 1 - (a/2)^(1/m) of the rounds (Clopper and
+  Pearson's bound at confidence 1 - a); the interval is widened by that share of the range of the log's rewards.
 
 Source: Dudik, Erhan, Langford and Li (2014), Doubly Robust Policy Evaluation and Optimization; Swaminathan and
-Joachims (2015), The Self-Normalized Estimator for Counterfactual Learning.
+Joachims (2015), The Self-Normalized Estimator for Counterfactual Learning; Clopper and Pearson (1934), The Use of
+Confidence or Fiducial Limits; Satterthwaite (1946), An Approximate Distribution of Estimates of Variance Components.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -31,6 +41,8 @@ from plaudit.tasks.bandits.protocol import Array
 Estimator = Literal["ips", "snips", "dr", "dm"]
 Target: TypeAlias = "str | ArrayLike | Callable[[Array], Array]"
 """The name of an arm that is always taken, probabilities [K] or [N, K], or a function of the context [N, D]."""
+MOST_GUESSED = 0.25
+"""The largest share of what a policy takes for which q may be a guess."""
 
 
 def evaluate(log: Log, policy: Target, *, estimator: Estimator = "dr", clusters: ArrayLike | None = None,
@@ -57,8 +69,7 @@ def evaluate(log: Log, policy: Target, *, estimator: Estimator = "dr", clusters:
         >>> found.low < 0.6 < found.high
         True
     """
-    value, part_N = _parts(log, policy, estimator, clip)
-    return _interval(value, part_N, clusters, confidence)
+    return _interval(log, [_parts(log, policy, estimator, clip)], clusters, confidence)
 
 
 def compare(log: Log, policy: Target, other: Target, *, estimator: Estimator = "dr", clusters: ArrayLike | None = None,
@@ -72,9 +83,8 @@ def compare(log: Log, policy: Target, other: Target, *, estimator: Estimator = "
         >>> compare(log, "a", "b", estimator="snips").mean
         1.0
     """
-    a, part_N = _parts(log, policy, estimator, clip)
-    b, other_N = _parts(log, other, estimator, clip)
-    return _interval(a - b, part_N - other_N, clusters, confidence)
+    both = [_parts(log, policy, estimator, clip), _parts(log, other, estimator, clip)]
+    return _interval(log, both, clusters, confidence)
 
 
 def effective_rows(log: Log, policy: Target) -> float:
@@ -84,8 +94,7 @@ def effective_rows(log: Log, policy: Target) -> float:
         >>> effective_rows(Log.of(arm=["a", "b"] * 50, reward=[1.0, 0.0] * 50, propensity="uniform"), "a")
         50.0
     """
-    w_N = _weights(log, probabilities(log, policy), None)
-    return float(w_N.sum() ** 2 / max((w_N**2).sum(), 1e-300))
+    return _effective(_weights(log, probabilities(log, policy), None))
 
 
 def probabilities(log: Log, policy: Target) -> Array:
@@ -131,7 +140,7 @@ def fitted(log: Log, *, ridge: float = 1.0, folds: int = 2) -> Array:
     penalty = ridge * np.eye(x_NF.shape[1])
     penalty[0, 0] = 1e-9
     q_NK = np.zeros((N, K))
-    fold_N = np.random.default_rng(0).permutation(N) % folds
+    fold_N = _folds(N, folds)
     for fold in range(folds):
         learn, use = fold_N != fold, fold_N == fold
         for k in range(K):
@@ -144,8 +153,33 @@ def fitted(log: Log, *, ridge: float = 1.0, folds: int = 2) -> Array:
     return q_NK
 
 
-def _parts(log: Log, policy: Target, estimator: str, clip: float | None) -> tuple[float, Array]:
-    """The estimate, and a number for each row whose mean it is."""
+def _folds(N: int, folds: int = 2) -> NDArray[Any]:
+    return np.random.default_rng(0).permutation(N) % folds
+
+
+def _guessed(log: Log, p_NK: Array) -> float:
+    """The share of what a policy takes of which q has seen no row."""
+    fold_N = _folds(log.N)
+    seen_FK = np.stack([np.bincount(log.arm_N[fold_N != f], minlength=log.K) > 0 for f in range(2)])
+    return float((p_NK * ~seen_FK[fold_N]).sum() / log.N)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """An estimate, and what its interval rests on."""
+
+    value: float
+    part_N: Array
+    """A number for each row whose mean it is."""
+    w_N: Array
+    """How much each row weighs."""
+    p_NK: Array
+    """What the policy takes."""
+    guessed: float = 0.0
+    """The share of that for which the model had no row to learn from."""
+
+
+def _parts(log: Log, policy: Target, estimator: str, clip: float | None) -> _Parts:
     if estimator not in ("ips", "snips", "dr", "dm"):
         raise BadInput("estimator", expected="ips, snips, dr or dm", received=estimator)
     p_NK = probabilities(log, policy)
@@ -154,15 +188,16 @@ def _parts(log: Log, policy: Target, estimator: str, clip: float | None) -> tupl
         q_NK = fitted(log)
         model_N, left_N = (p_NK * q_NK).sum(1), log.reward_N - q_NK[np.arange(log.N), log.arm_N]
         if estimator == "dm":
-            return float(model_N.mean()), model_N
+            w_N = p_NK[np.arange(log.N), log.arm_N] * log.N / np.bincount(log.arm_N, minlength=log.K)[log.arm_N]
+            return _Parts(float(model_N.mean()), model_N + w_N * left_N, w_N, p_NK, _guessed(log, p_NK))
     w_N = _weights(log, p_NK, clip)
     if estimator == "snips":
         if w_N.sum() == 0:
             raise BadInput("policy", expected="an arm that these rows took at least once", received="none in common")
         value = float((w_N * log.reward_N).sum() / w_N.sum())
-        return value, value + w_N * (log.reward_N - value) / w_N.mean()
+        return _Parts(value, value + w_N * (log.reward_N - value) / w_N.mean(), w_N, p_NK)
     part_N = model_N + w_N * left_N
-    return float(part_N.mean()), part_N
+    return _Parts(float(part_N.mean()), part_N, w_N, p_NK, _guessed(log, p_NK) if estimator == "dr" else 0.0)
 
 
 def _weights(log: Log, p_NK: Array, clip: float | None) -> Array:
@@ -174,20 +209,50 @@ def _weights(log: Log, p_NK: Array, clip: float | None) -> Array:
     return w_N if clip is None else np.minimum(w_N, clip)
 
 
-def _interval(value: float, part_N: Array, clusters: ArrayLike | None, confidence: float) -> Interval:
+def _interval(log: Log, parts: Sequence[_Parts], clusters: ArrayLike | None, confidence: float) -> Interval:
+    """The first estimate, less the second where there are two."""
     if not 0 < confidence < 1:
         raise BadInput("confidence", expected="a number between 0 and 1", received=confidence, fix="pass 0.95")
-    off_N = part_N - value
-    if clusters is not None:
-        label: NDArray[Any] = np.asarray(clusters)
-        if label.shape != part_N.shape:
-            raise BadInput("clusters", expected=f"{len(part_N)} labels", received=f"shape {list(label.shape)}")
-        off_N = np.bincount(np.unique(label, return_inverse=True)[1], weights=off_N)
-    n = len(off_N)
-    if n < 2:
+    given: NDArray[Any] = np.arange(log.N) if clusters is None else np.asarray(clusters)
+    if given.shape != (log.N,):
+        raise BadInput("clusters", expected=f"{log.N} labels", received=f"shape {list(given.shape)}")
+    label_N = np.unique(given, return_inverse=True)[1]
+    signs = (1.0, -1.0)[:len(parts)]
+    value = math.fsum(sign * one.value for sign, one in zip(signs, parts, strict=True))
+    off_N = sum((sign * one.part_N for sign, one in zip(signs, parts, strict=True)), np.zeros(log.N)) - value
+    off_C = np.bincount(label_N, weights=off_N)
+    n = len(off_C)
+    rows = min(_effective(np.bincount(label_N, weights=one.w_N)) for one in parts)
+    scale = float(np.ptp(log.reward_N)) or float(np.abs(log.reward_N).max())
+    if n < 2 or rows < 2 - 1e-9 or scale == 0 or max(one.guessed for one in parts) > MOST_GUESSED:
         return Interval(value, -math.inf, math.inf, n)
     from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
-    error = math.sqrt(n / (n - 1) * float((off_N**2).sum())) / len(part_N)
-    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * error
+    error = math.sqrt(n / (n - 1) * float((off_C**2).sum())) / log.N
+    m_K = np.bincount(np.unique(log.arm_N.astype(np.int64) * n + label_N) // n, minlength=log.K)
+    student = float(stdtrit(_freedom(log, off_N, m_K, n), (1 + confidence) / 2)) * error
+    share_K = np.abs(sum((sign * one.p_NK for sign, one in zip(signs, parts, strict=True)), np.zeros((log.N, log.K)))
+                     ).mean(0)
+    half = math.hypot(student, *(share_K * _unseen(log, m_K, confidence) * scale))
     return Interval(value, value - half, value + half, n)
+
+
+def _effective(w: Array) -> float:
+    return float(w.sum() ** 2 / max((w**2).sum(), 1e-300))
+
+
+def _freedom(log: Log, off_N: Array, m_K: NDArray[Any], n: int) -> float:
+    """Satterthwaite's degrees of freedom: each arm knows its part of the variance from its own rows (or spells)."""
+    part_K = np.bincount(log.arm_N, weights=off_N**2, minlength=log.K)
+    if not part_K.any():
+        return n - 1
+    return float(np.clip(part_K.sum() ** 2 / (part_K**2 / np.maximum(m_K - 1, 0.5)).sum(), 1, n - 1))
+
+
+def _unseen(log: Log, m_K: NDArray[Any], confidence: float) -> Array:
+    """The share of rounds in which an arm that always paid the same may pay something else [K]; 0 for other arms."""
+    out_K = np.zeros(log.K)
+    for k in np.flatnonzero(m_K):
+        if np.ptp(log.reward_N[log.arm_N == k]) == 0:
+            out_K[k] = 1 - ((1 - confidence) / 2) ** (1 / m_K[k])
+    return out_K
