@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -320,3 +321,22 @@ def test_mujoco_draws_without_a_display(caplog):
     if not frames[0] and "GL" in caplog.text:
         pytest.skip(f"no OpenGL on this machine: {caplog.text}")
     assert frames[0][0].shape == (96, 96, 3) and frames[0][0].std() > 5
+
+
+@pytest.mark.parametrize(("name", "follows"), [("HalfCheetah-v5", True), ("Hopper-v5", True), ("Reacher-v5", False)])
+def test_the_camera_follows_robots_that_run_and_stands_before_those_that_do_not(name, follows, caplog):
+    pytest.importorskip("mujoco")
+    batch = make(name, width=96, height=96).make(1, render=True)
+    batch.reset([0])
+    env: Any = batch.envs[0].unwrapped
+    first = batch.render()
+    if first is None and "GL" in caplog.text:
+        pytest.skip(f"no OpenGL on this machine: {caplog.text}")
+    before = env.mujoco_renderer.viewer.cam.lookat.copy()
+    place = env.init_qpos.copy()
+    place[0] += 40.0  # metres along the track (for the arm: an angle)
+    env.set_state(place, env.init_qvel)
+    batch.render()
+    moved = env.mujoco_renderer.viewer.cam.lookat - before
+    assert abs(moved[0] - (40.0 if follows else 0.0)) < 0.5 and moved[2] == 0
+    batch.close()

@@ -134,14 +134,34 @@ def render_frame(env: Env) -> np.ndarray | None:
     """One RGB image [H, W, 3], or None where the environment was not made to draw."""
     if env.render_mode is None:
         return None
+    renderer = getattr(env.unwrapped, "mujoco_renderer", None)
+    if renderer is not None:
+        if renderer.viewer is None:
+            env.render()  # which makes the viewer
+        _aim(renderer)
     frame: Any = env.render()
-    scene = getattr(getattr(getattr(env.unwrapped, "mujoco_renderer", None), "viewer", None), "scn", None)
-    if scene is not None and scene.flags[_flag("mjRND_SHADOW")]:
-        scene.flags[_flag("mjRND_SHADOW")] = scene.flags[_flag("mjRND_REFLECTION")] = 0
-        frame = env.render()
     frame = frame[-1] if isinstance(frame, list) and frame else frame
     is_image = isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.dtype == np.uint8
     return np.array(frame) if is_image else None
+
+
+def _aim(renderer: Any) -> None:
+    """Turns shadows off, and turns the free camera to the robot where it runs: newer Gymnasium leaves it standing."""
+    scene = getattr(renderer.viewer, "scn", None)
+    if scene is not None:
+        scene.flags[_flag("mjRND_SHADOW")] = scene.flags[_flag("mjRND_REFLECTION")] = 0
+    camera, body = getattr(renderer.viewer, "cam", None), _tracked_body(renderer)
+    if camera is not None and body:
+        camera.lookat[:2] = renderer.data.subtree_com[body][:2]
+
+
+def _tracked_body(renderer: Any) -> int:
+    """The body that the model's camera `track` follows, or the configured one; 0 (the world) where nothing runs."""
+    mujoco = require("mujoco", extra="envs")
+    camera = mujoco.mj_name2id(renderer.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+    if camera >= 0:
+        return int(renderer.model.cam_bodyid[camera])
+    return max(0, int((renderer.default_cam_config or {}).get("trackbodyid", 0)))
 
 
 def _flag(name: str) -> int:
