@@ -21,7 +21,7 @@ _spec = importlib.util.spec_from_file_location("environments", Path(__file__).wi
 assert _spec is not None and _spec.loader is not None
 environments = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(environments)
-Count, Mixed = environments.Count, environments.Mixed
+Count, Mixed, Limited = environments.Count, environments.Mixed, environments.Limited
 
 
 def count_task(**kwargs) -> GymTask:
@@ -340,3 +340,34 @@ def test_the_camera_follows_robots_that_run_and_stands_before_those_that_do_not(
     moved = env.mujoco_renderer.viewer.cam.lookat - before
     assert abs(moved[0] - (40.0 if follows else 0.0)) < 0.5 and moved[2] == 0
     batch.close()
+
+
+def test_an_environment_with_a_parameter_horizon_gets_it_by_class_factory_and_id():
+    gymnasium.register("plaudit/Limited-v0", entry_point=Limited)
+    try:
+        for env in (Limited, lambda horizon=6: Limited(horizon), "plaudit/Limited-v0"):
+            task = make(env, horizon=9)
+            batch = task.make(1)
+            assert task.horizon == 9 and batch.envs[0].unwrapped.limit == 9
+            assert rollout(task, RandomPolicy(task.action_space, 0), seeds=[1]).T == 9
+        again = from_spec(make("plaudit/Limited-v0", horizon=9).spec())
+        assert again.make(1).envs[0].unwrapped.limit == 9
+        assert make(lambda: Limited(6), horizon=3).make(1).envs[0].unwrapped.limit == 6
+    finally:
+        del gymnasium.registry["plaudit/Limited-v0"]
+
+
+def test_an_own_horizon_is_the_limit_only_where_the_environment_is_seen_to_truncate_there():
+    assert make(Limited).horizon == 6
+    with pytest.warns(UserWarning, match="names no time limit.*--env-kwargs"):
+        assert make(Limited, ahead=3).horizon == 1000
+
+
+def test_make_takes_targets_as_an_audit_does(monkeypatch):
+    file = Path(__file__).with_name("environments.py")
+    assert make(f"{file}:Limited", horizon=9).make(1).envs[0].limit == 9
+    assert make(f"{file}:limited_task", horizon=4).horizon == 4 and make(f"{file}:limited_task").horizon == 6
+    with pytest.raises(BadInput, match="env: expected a name.*did you mean Limited"):
+        make(f"{file}:Limted")
+    monkeypatch.setitem(gymnasium.registry, "sqrt", gymnasium.spec("CartPole-v1"))
+    assert make("math:sqrt").name == "math:sqrt"

@@ -113,11 +113,9 @@ def optimize(args: OptimizeArgs) -> int:
 
 
 def _task(args: OptimizeArgs) -> Task:
-    from plaudit.core.targets import load_target, looks_like_target
     from plaudit.tasks.making import make
 
-    env = load_target(args.env).thing if looks_like_target(args.env) else args.env
-    return make(env, **json_object("--env-kwargs", args.env_kwargs))
+    return make(args.env, **json_object("--env-kwargs", args.env_kwargs))
 
 
 def _reward(args: OptimizeArgs) -> Reward | None:
