@@ -42,7 +42,7 @@ class OptimizeArgs:
     population: int = 1
     """How many agents to train side by side, each with seeds of its own."""
     steps: int = 100_000
-    """Steps of the environment for each agent."""
+    """Steps of the environment for each agent, rounded down to whole updates (of 512 steps for ppo and dqn)."""
     seed: int = 0
     """The root of all randomness."""
     out: Path | None = None
@@ -97,7 +97,8 @@ def optimize(args: OptimizeArgs) -> int:
     trained = train(args.algo, task, reward=reward, others=others, population=args.population, steps=args.steps,
                     seed=args.seed, device=args.device, log_dir=args.log_dir, out=out, resume=args.resume,
                     config=_config(args), on_unknown=args.on_unknown, wandb=args.wandb, ray=where(args.ray))
-    print(f"trained {args.population} x {args.algo} on {task.name} for {trained.steps:,} steps each; saved in {out}")
+    fewer = f" of the {args.steps:,} steps each (whole updates)" if trained.steps < args.steps else " steps each"
+    print(f"trained {args.population} x {args.algo} on {task.name} for {trained.steps:,}{fewer}; saved in {out}")
     summary: dict[str, Any] = {"algo": args.algo, "env": args.env, "reward": args.reward, "seed": args.seed,
                                "steps": trained.steps, "population": args.population}
     returns = _evaluate(trained, args, reward, summary)
@@ -140,6 +141,12 @@ def _config(args: OptimizeArgs) -> Any:
     strange = sorted(set(options) - set(known))
     if strange:
         raise BadInput("--config", expected=f"options out of {', '.join(known)}", received=", ".join(strange))
+    for name, value in options.items():
+        usual: Any = getattr(kind(), name)
+        if isinstance(usual, tuple) and not isinstance(value, list):
+            raise BadInput(f"--config {name}", expected=f"a list such as {list(usual)}", received=value)
+        if isinstance(usual, int | float) and isinstance(value, str):
+            raise BadInput(f"--config {name}", expected=f"a value such as {json.dumps(usual)}", received=repr(value))
     try:
         return config_of(kind, options)
     except TypeError as error:

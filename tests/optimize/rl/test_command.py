@@ -86,3 +86,16 @@ def test_evaluation_episodes_become_a_minari_data_set_that_an_audit_reads(folder
     task = make("Pendulum-v1", horizon=12)
     behaviour, = load_given(task, episodes="me/swings-v0", policy=None, seed=0, trust=False, like=found)
     assert behaviour.origin == "logged" and behaviour.episodes.B == 4
+
+
+@pytest.mark.parametrize(("config", "says"), [
+    ({"lr": "a"}, "--config lr: expected a value such as"), ({"hidden": 64}, "--config hidden: expected a list"),
+])
+def test_config_values_of_the_wrong_kind_are_refused_by_name(config, says, capsys):
+    assert run("--env", "CartPole-v1", "--config", json.dumps(config), "--steps", "600") == 2
+    assert says in capsys.readouterr().err
+
+
+def test_it_says_where_whole_updates_are_fewer_steps_than_asked(capsys):
+    assert run("--env", "CartPole-v1", "--config", FAST, "--steps", "70", "--eval-episodes", "0") == 0
+    assert "64 of the 70 steps each (whole updates)" in capsys.readouterr().out
