@@ -278,3 +278,15 @@ def test_a_tree_comes_back_from_its_leaves(tree: Any) -> None:
 
     assert equal(from_leaves(dict(leaves(tree))), tree)
     assert equal(tree_map(lambda a, b: a + b, tree, tree), tree_map(lambda a: 2 * a, tree))
+
+
+def test_steps_and_transitions_may_be_numpy_arrays():
+    import numpy as np
+
+    obs = {"x": np.arange(6, dtype=np.float32).reshape(3, 2)}
+    fields = {"obs": obs, "action": np.array([0, 1, 0]), "next_obs": obs, "terminated": np.array([False, False, True]),
+              "env_reward": np.ones(3, dtype=np.float32), "info": {"speed": np.zeros(3)}}
+    episode = Episodes.of_steps(**fields)
+    assert episode.T == 3 and episode.action.dtype == torch.int64 and bool(episode.terminated[0, 2])
+    assert torch.equal(episode.obs["x"][0], torch.arange(6.0).reshape(3, 2))
+    assert Episodes.of_transitions(**fields).B == 3

@@ -65,3 +65,22 @@ class Mixed(gymnasium.Env):
     def _obs(self):
         return {"image": self.np_random.integers(0, 256, (4, 4, 3), dtype=np.uint8), "mission": "go",
                 "pair": (2, np.zeros(2, dtype=np.float32)), "bits": np.array([0, 1, 1], dtype=np.int8)}
+
+
+class Limited(Count):
+    """Truncates itself after its own `horizon`; `ahead` is an attribute of that name that means something else."""
+
+    def __init__(self, horizon: int = 6, *, ahead: int | None = None):
+        super().__init__(length=1000)
+        self.limit, self.horizon = horizon, horizon if ahead is None else ahead
+
+    def step(self, action):
+        obs, reward, terminated, _, info = super().step(action)
+        return obs, reward, terminated, self.count >= self.limit, info
+
+
+def limited_task(horizon: int = 6):
+    from plaudit.tasks.features import Goal
+    from plaudit.tasks.gridworld import GridWorld
+
+    return GridWorld("S.G", [Goal()], horizon=horizon)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -20,7 +21,7 @@ _spec = importlib.util.spec_from_file_location("environments", Path(__file__).wi
 assert _spec is not None and _spec.loader is not None
 environments = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(environments)
-Count, Mixed = environments.Count, environments.Mixed
+Count, Mixed, Limited = environments.Count, environments.Mixed, environments.Limited
 
 
 def count_task(**kwargs) -> GymTask:
@@ -343,3 +344,53 @@ def test_an_observation_outside_its_choices_is_named_with_its_step(space, strang
     task = GymTask(Leaky, horizon=9)
     with pytest.raises(PlauditError, match=rf"Leaky: step 3 of row 0 \(episode seed 4\).*{said}"):
         rollout(task, RandomPolicy(task.action_space, seeds=0), seeds=[4, 5])
+
+
+@pytest.mark.parametrize(("name", "follows"), [("HalfCheetah-v5", True), ("Hopper-v5", True), ("Reacher-v5", False)])
+def test_the_camera_follows_robots_that_run_and_stands_before_those_that_do_not(name, follows, caplog):
+    pytest.importorskip("mujoco")
+    batch = make(name, width=96, height=96).make(1, render=True)
+    batch.reset([0])
+    env: Any = batch.envs[0].unwrapped
+    first = batch.render()
+    if first is None and "GL" in caplog.text:
+        pytest.skip(f"no OpenGL on this machine: {caplog.text}")
+    before = env.mujoco_renderer.viewer.cam.lookat.copy()
+    place = env.init_qpos.copy()
+    place[0] += 40.0  # metres along the track (for the arm: an angle)
+    env.set_state(place, env.init_qvel)
+    batch.render()
+    moved = env.mujoco_renderer.viewer.cam.lookat - before
+    assert abs(moved[0] - (40.0 if follows else 0.0)) < 0.5 and moved[2] == 0
+    batch.close()
+
+
+def test_an_environment_with_a_parameter_horizon_gets_it_by_class_factory_and_id():
+    gymnasium.register("plaudit/Limited-v0", entry_point=Limited)
+    try:
+        for env in (Limited, lambda horizon=6: Limited(horizon), "plaudit/Limited-v0"):
+            task = make(env, horizon=9)
+            batch = task.make(1)
+            assert task.horizon == 9 and batch.envs[0].unwrapped.limit == 9
+            assert rollout(task, RandomPolicy(task.action_space, 0), seeds=[1]).T == 9
+        again = from_spec(make("plaudit/Limited-v0", horizon=9).spec())
+        assert again.make(1).envs[0].unwrapped.limit == 9
+        assert make(lambda: Limited(6), horizon=3).make(1).envs[0].unwrapped.limit == 6
+    finally:
+        del gymnasium.registry["plaudit/Limited-v0"]
+
+
+def test_an_own_horizon_is_the_limit_only_where_the_environment_is_seen_to_truncate_there():
+    assert make(Limited).horizon == 6
+    with pytest.warns(UserWarning, match="names no time limit.*--env-kwargs"):
+        assert make(Limited, ahead=3).horizon == 1000
+
+
+def test_make_takes_targets_as_an_audit_does(monkeypatch):
+    file = Path(__file__).with_name("environments.py")
+    assert make(f"{file}:Limited", horizon=9).make(1).envs[0].limit == 9
+    assert make(f"{file}:limited_task", horizon=4).horizon == 4 and make(f"{file}:limited_task").horizon == 6
+    with pytest.raises(BadInput, match="env: expected a name.*did you mean Limited"):
+        make(f"{file}:Limted")
+    monkeypatch.setitem(gymnasium.registry, "sqrt", gymnasium.spec("CartPole-v1"))
+    assert make("math:sqrt").name == "math:sqrt"

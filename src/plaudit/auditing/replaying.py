@@ -13,7 +13,7 @@ import torch
 
 from plaudit.auditing.intent import Intent, parse_intent, split_intent, target_intent
 from plaudit.auditing.report.model import versions
-from plaudit.auditing.subject import kind_of, task_of
+from plaudit.auditing.subject import kind_of
 from plaudit.auditing.witness import Witness
 from plaudit.core.algebra import as_reward
 from plaudit.core.consent import ASK, load_with_consent
@@ -25,7 +25,7 @@ from plaudit.core.saving import load_reward, reward_from_spec
 from plaudit.core.score import Score
 from plaudit.core.targets import file_hash
 from plaudit.tasks.base import Task
-from plaudit.tasks.making import from_spec
+from plaudit.tasks.making import from_spec, task_of
 from plaudit.tasks.rollouts import replay
 
 MOST_ROWS = 40

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ from plaudit.core.functions import NAMED_FIELDS, EnvReward, FunctionReward
 from plaudit.core.naming import source_of
 from plaudit.core.reward import Reward
 from plaudit.core.saving import FILE, is_saved_reward, load_reward, reward_spec
-from plaudit.core.targets import Target, file_hash, load_target, looks_like_target
+from plaudit.core.targets import Target, file_hash, load_target, looks_like_target, option
 from plaudit.tasks.base import Task
-from plaudit.tasks.making import make
+from plaudit.tasks.making import task_of
 
 Environment = str | Task | Callable[..., Any]
 
@@ -100,17 +99,6 @@ def kind_of(thing: Any) -> str:
         raise BadInput("target", expected="a reward function, a Reward, an environment class or a factory of one",
                        received=f"{type(thing).__name__} {str(thing)[:60]}")
     return "reward" if _takes_fields(thing) else "environment"
-
-
-@contextlib.contextmanager
-def option(name: str) -> Iterator[None]:
-    """Lets errors about a target say which option named it."""
-    try:
-        yield
-    except BadInput as error:
-        if error.name != "target":
-            raise
-        raise BadInput(name, expected=error.expected, received=error.received, fix=error.fix) from error
 
 
 # --- rewards -----------------------------------------------------------------------------------------
@@ -210,25 +198,6 @@ def spec_of(task: Task) -> dict[str, Any]:
 
 def _is_env_class(thing: Any) -> bool:
     return isinstance(thing, type) and issubclass(thing, gymnasium.Env | Task)
-
-
-def task_of(thing: Any, kwargs: Mapping[str, Any]) -> Task:
-    """A factory that gives a Task is called; a factory of Gymnasium environments is kept to make the rows."""
-    if isinstance(thing, Task | type | gymnasium.Env | str):
-        return make(thing, **kwargs)
-    options = {k: v for k, v in kwargs.items() if k != "horizon"}
-    try:
-        inspect.signature(thing).bind(**options)
-    except TypeError:
-        return make(thing, **kwargs)  # which says what arguments it takes
-    made = thing(**options)
-    if isinstance(made, Task):
-        return make(made, **{k: v for k, v in kwargs.items() if k == "horizon"})
-    if not isinstance(made, gymnasium.Env):
-        raise BadInput("target", expected="a function of obs, action, ..., or a factory of a Gymnasium environment",
-                       received=f"a function that takes none of these and returns {type(made).__name__}")
-    made.close()
-    return make(thing, **kwargs)
 
 
 # --- names -------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class OptimizeArgs:
     population: int = 1
     """How many agents to train side by side, each with seeds of its own."""
     steps: int = 100_000
-    """Steps of the environment for each agent."""
+    """Steps of the environment for each agent, rounded down to whole updates (of 512 steps for ppo and dqn)."""
     seed: int = 0
     """The root of all randomness."""
     out: Path | None = None
@@ -106,7 +106,8 @@ def _train(args: OptimizeArgs, task: Task, reward: Reward | None, out: Path | No
     trained = train(args.algo, task, reward=reward, others=others, population=args.population, steps=args.steps,
                     seed=args.seed, device=args.device, log_dir=args.log_dir, out=out, resume=args.resume,
                     config=_config(args), on_unknown=args.on_unknown, wandb=args.wandb, ray=where(args.ray))
-    print(f"trained {args.population} x {args.algo} on {task.name} for {trained.steps:,} steps each; saved in {out}")
+    fewer = f" of the {args.steps:,} steps each (whole updates)" if trained.steps < args.steps else " steps each"
+    print(f"trained {args.population} x {args.algo} on {task.name} for {trained.steps:,}{fewer}; saved in {out}")
     summary: dict[str, Any] = {"algo": args.algo, "env": args.env, "reward": args.reward, "seed": args.seed,
                                "steps": trained.steps, "population": args.population}
     returns = _evaluate(trained, args, reward, summary)
@@ -122,11 +123,9 @@ def _train(args: OptimizeArgs, task: Task, reward: Reward | None, out: Path | No
 
 
 def _task(args: OptimizeArgs) -> Task:
-    from plaudit.core.targets import load_target, looks_like_target
     from plaudit.tasks.making import make
 
-    env = load_target(args.env).thing if looks_like_target(args.env) else args.env
-    return make(env, **json_object("--env-kwargs", args.env_kwargs))
+    return make(args.env, **json_object("--env-kwargs", args.env_kwargs))
 
 
 def _reward(args: OptimizeArgs) -> Reward | None:
@@ -151,6 +150,12 @@ def _config(args: OptimizeArgs) -> Any:
     strange = sorted(set(options) - set(known))
     if strange:
         raise BadInput("--config", expected=f"options out of {', '.join(known)}", received=", ".join(strange))
+    for name, value in options.items():
+        usual: Any = getattr(kind(), name)
+        if isinstance(usual, tuple) and not isinstance(value, list):
+            raise BadInput(f"--config {name}", expected=f"a list such as {list(usual)}", received=value)
+        if isinstance(usual, int | float) and isinstance(value, str):
+            raise BadInput(f"--config {name}", expected=f"a value such as {json.dumps(usual)}", received=repr(value))
     try:
         return config_of(kind, options)
     except TypeError as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -194,18 +194,18 @@ class Episodes:
     # --- making, saving ------------------------------------------------------------------------
 
     @staticmethod
-    def of_steps(*, obs: Tree, action: Tensor, next_obs: Tree, terminated: Tensor | None = None,
-                 truncated: Tensor | None = None, env_reward: Tensor | None = None,
-                 info: Mapping[str, Tensor] | None = None) -> Episodes:
-        """One episode from tensors [T, ...] without the batch axis."""
+    def of_steps(*, obs: Any, action: Any, next_obs: Any, terminated: Any = None, truncated: Any = None,
+                 env_reward: Any = None, info: Mapping[str, Any] | None = None) -> Episodes:
+        """One episode from tensors or NumPy arrays [T, ...] without the batch axis; arrays keep their dtype."""
+        action = _tensors(action)
         T = action.shape[0]
         no = torch.zeros(T, dtype=torch.bool, device=action.device)
 
-        def up(x: Tensor) -> Tensor:
-            return x.unsqueeze(0)
+        def up(x: Any) -> Any:
+            return tree_map(lambda leaf: leaf.unsqueeze(0), _tensors(x))
 
         return Episodes(
-            obs=tree_map(up, obs), action=up(action), next_obs=tree_map(up, next_obs),
+            obs=up(obs), action=up(action), next_obs=up(next_obs),
             terminated=up(no if terminated is None else terminated),
             truncated=up(no if truncated is None else truncated),
             mask=up(~no), env_reward=None if env_reward is None else up(env_reward),
@@ -308,3 +308,10 @@ class Episodes:
 
 def _shown(form: Mapping[str, torch.Size]) -> str:
     return ", ".join(f"{path} {list(shape)}".strip() for path, shape in form.items())
+
+
+def _tensors(tree: Any) -> Any:
+    """Arrays and lists of numbers as tensors; what are tensors stays."""
+    if isinstance(tree, Mapping):
+        return {str(key): _tensors(value) for key, value in cast(Mapping[Any, Any], tree).items()}
+    return tree if isinstance(tree, Tensor) else torch.tensor(tree)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import importlib
 import importlib.util
 import sys
 import traceback
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -64,6 +66,17 @@ def load_target(text: str) -> Target:
     file: str | None = getattr(module, "__file__", None)
     path = Path(file).resolve() if file else None
     return Target(text, thing, path, file_hash(path) if path and path.suffix == ".py" else None, module.__name__)
+
+
+@contextlib.contextmanager
+def option(name: str) -> Generator[None]:
+    """Lets errors about a target say which option named it."""
+    try:
+        yield
+    except BadInput as error:
+        if error.name != "target":
+            raise
+        raise BadInput(name, expected=error.expected, received=error.received, fix=error.fix) from error
 
 
 def file_hash(path: Path) -> str:

@@ -23,7 +23,7 @@ from plaudit.core.errors import BadInput, PlauditError, Unsupported
 from plaudit.core.tree import Tree, leaves, tree_map
 from plaudit.tasks.arrays import check_seeds, episode_seed
 from plaudit.tasks.base import Batch, Step, Task
-from plaudit.tasks.gym_making import Env, call_factory, make_env, render_frame, time_limit
+from plaudit.tasks.gym_making import Env, call_factory, make_env, render_frame, seen_horizon, time_limit
 from plaudit.tasks.info import InfoColumns
 from plaudit.tasks.spaces import outside, stack, tensor_space, unstack
 
@@ -42,7 +42,9 @@ class GymTask(Task):
     Args:
         env: an id, an environment class, or a function that makes a new environment at each call.
         kwargs: handed to it.
-        horizon: truncate after so many steps; None takes the environment's own limit, or 1000 with a warning.
+        horizon: truncate after so many steps; handed to the environment too, where it has a parameter of that name.
+            None takes the environment's own limit (a `TimeLimit`, an attribute `max_episode_steps` or `max_steps`, or
+            an attribute `horizon` at which it is seen to truncate), or 1000 with a warning.
 
     Raises:
         BadInput: when the id is unknown, the arguments do not fit, or the factory gives no environment.
@@ -70,18 +72,20 @@ class GymTask(Task):
             self.obs_space, self.action_space = tensor_space(one.observation_space), one.action_space
             limit = horizon or time_limit(one)
             self._probe(one)
+            limit = limit or seen_horizon(one)
         finally:
             one.close()
         if limit is None:
             warnings.warn(f"{self.name} names no time limit: episodes are cut after {DEFAULT_HORIZON} steps; "
-                          "pass horizon= to choose", UserWarning, stacklevel=2)
+                          "pass horizon= to choose (on the command line --env-kwargs '{\"horizon\": 200}')",
+                          UserWarning, stacklevel=2)
         self.horizon, self.limited = limit or DEFAULT_HORIZON, limit is not None
 
     def make_one(self, *, render: bool = False) -> Env:
         """One environment of its own, as Gymnasium would give it."""
         if isinstance(self.env, str):
             return make_env(self.env, self.kwargs, horizon=self._asked, render=render)
-        return call_factory(self.env, self.kwargs, render=render)
+        return call_factory(self.env, self.kwargs, horizon=self._asked, render=render)
 
     def make(self, num_envs: int, *, device: str = "cpu", render: bool = False) -> GymBatch:
         return GymBatch(self, num_envs, device=device, render=render)

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import error as gym_error
+from gymnasium.envs.registration import load_env_creator
 
 from plaudit.core.errors import BadInput, MissingExtra
 from plaudit.core.extras import require
@@ -26,6 +27,7 @@ _PACKAGES = {
     "mo-": "mo_gymnasium", "Meta-World/": "metaworld",
 }
 """Packages that register their ids when they are imported, by the beginning of the id."""
+_LONGEST_LOOK = 1000
 log = logging.getLogger(__name__)
 
 
@@ -40,9 +42,10 @@ def make_env(env_id: str, kwargs: Mapping[str, Any], *, horizon: int | None = No
     if horizon is not None:
         options["max_episode_steps"] = horizon
     spec = find_spec(env_id)
+    if horizon is not None and "horizon" not in options and _creator_takes_horizon(spec):
+        options["horizon"] = horizon
     if render:
         choose_backend()
-    if render:
         options.setdefault("render_mode", "rgb_array")
     try:
         env = gymnasium.make(spec, **options)
@@ -86,14 +89,17 @@ def find_spec(env_id: str) -> Any:
                        "or write module:ID") from error
 
 
-def call_factory(factory: Callable[..., Any], kwargs: Mapping[str, Any], *, render: bool = False) -> Env:
-    """Calls a class or function that makes an environment.
+def call_factory(factory: Callable[..., Any], kwargs: Mapping[str, Any], *, horizon: int | None = None,
+                 render: bool = False) -> Env:
+    """Calls a class or function that makes an environment; where it has a parameter `horizon`, it gets that too.
 
     Raises:
         BadInput: when the arguments do not fit or the result is no environment.
     """
     name = getattr(factory, "__name__", type(factory).__name__)
     options = dict(kwargs)
+    if horizon is not None and takes(factory, "horizon"):
+        options["horizon"] = horizon
     if render:
         choose_backend()
         if "render_mode" not in options and _takes_render_mode(factory):
@@ -124,6 +130,30 @@ def time_limit(env: Env) -> int | None:
     return next((int(n) for n in named if isinstance(n, int | np.integer) and n > 0), None)
 
 
+def seen_horizon(env: Env) -> int | None:
+    """The `horizon` that an environment without a time limit has, where it is seen to truncate an episode there.
+
+    Its name alone may mean anything (how far a controller looks ahead): up to three episodes of random actions, of so
+    many steps at most, decide. What an environment raises is told where it matters, not here.
+    """
+    horizon: Any = getattr(env.unwrapped, "horizon", None)
+    if not isinstance(horizon, int) or not 0 < horizon <= _LONGEST_LOOK:
+        return None
+    try:
+        for seed in range(3):
+            env.action_space.seed(seed)
+            env.reset(seed=seed)
+            for t in range(horizon):
+                *_, terminated, truncated, _info = env.step(env.action_space.sample())
+                if truncated:
+                    return horizon if t + 1 == horizon else None
+                if terminated:
+                    break
+    except Exception as error:  # the border to a user's environment
+        log.debug("looking for the horizon failed: %r", error)
+    return None
+
+
 def choose_backend() -> None:
     """Lets MuJoCo draw without a display (EGL), unless the user has chosen how."""
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY") and not os.environ.get("MUJOCO_GL"):
@@ -134,14 +164,34 @@ def render_frame(env: Env) -> np.ndarray | None:
     """One RGB image [H, W, 3], or None where the environment was not made to draw."""
     if env.render_mode is None:
         return None
+    renderer = getattr(env.unwrapped, "mujoco_renderer", None)
+    if renderer is not None:
+        if renderer.viewer is None:
+            env.render()  # which makes the viewer
+        _aim(renderer)
     frame: Any = env.render()
-    scene = getattr(getattr(getattr(env.unwrapped, "mujoco_renderer", None), "viewer", None), "scn", None)
-    if scene is not None and scene.flags[_flag("mjRND_SHADOW")]:
-        scene.flags[_flag("mjRND_SHADOW")] = scene.flags[_flag("mjRND_REFLECTION")] = 0
-        frame = env.render()
     frame = frame[-1] if isinstance(frame, list) and frame else frame
     is_image = isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.dtype == np.uint8
     return np.array(frame) if is_image else None
+
+
+def _aim(renderer: Any) -> None:
+    """Turns shadows off, and turns the free camera to the robot where it runs: newer Gymnasium leaves it standing."""
+    scene = getattr(renderer.viewer, "scn", None)
+    if scene is not None:
+        scene.flags[_flag("mjRND_SHADOW")] = scene.flags[_flag("mjRND_REFLECTION")] = 0
+    camera, body = getattr(renderer.viewer, "cam", None), _tracked_body(renderer)
+    if camera is not None and body:
+        camera.lookat[:2] = renderer.data.subtree_com[body][:2]
+
+
+def _tracked_body(renderer: Any) -> int:
+    """The body that the model's camera `track` follows, or the configured one; 0 (the world) where nothing runs."""
+    mujoco = require("mujoco", extra="envs")
+    camera = mujoco.mj_name2id(renderer.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+    if camera >= 0:
+        return int(renderer.model.cam_bodyid[camera])
+    return max(0, int((renderer.default_cam_config or {}).get("trackbodyid", 0)))
 
 
 def _flag(name: str) -> int:
@@ -155,10 +205,27 @@ def _lighten(env: Env) -> Env:
     return env
 
 
-def _takes_render_mode(factory: Callable[..., Any]) -> bool:
-    modes = getattr(factory, "metadata", {}).get("render_modes", ["rgb_array"])
+def takes(factory: Callable[..., Any], name: str) -> bool:
+    """Whether a class or function names such a parameter.
+
+    Example:
+        >>> takes(lambda horizon=60: None, "horizon")
+        True
+    """
     try:
-        parameters = inspect.signature(factory).parameters
+        return name in inspect.signature(factory).parameters
     except (TypeError, ValueError):
         return False
-    return "render_mode" in parameters and "rgb_array" in modes
+
+
+def _creator_takes_horizon(spec: Any) -> bool:
+    entry = spec.entry_point
+    try:
+        return takes(load_env_creator(entry) if isinstance(entry, str) else entry, "horizon")
+    except (ImportError, AttributeError):  # `gymnasium.make` says what is missing
+        return False
+
+
+def _takes_render_mode(factory: Callable[..., Any]) -> bool:
+    return takes(factory, "render_mode") and "rgb_array" in getattr(factory, "metadata", {}).get(
+        "render_modes", ["rgb_array"])

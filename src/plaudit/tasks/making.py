@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 
 from plaudit.core.errors import BadInput, Unsupported
+from plaudit.core.targets import load_target, looks_like_target, option
 from plaudit.tasks.base import Task
 from plaudit.tasks.car_soccer import CarSoccer
 from plaudit.tasks.classic import CLASSIC
@@ -26,10 +27,12 @@ def make(env: Any, *, native: bool = True, **kwargs: Any) -> Task:
 
     Args:
         env: `"CartPole-v1"`, `MyEnv`, `lambda: MyEnv(...)`, a Task, or a Task class; `"envpool:CartPole-v1"` is
-            envpool's (extra `envpool`).
+            envpool's (extra `envpool`). `"file.py:name"` and `"module:name"` name such a class or factory; the file
+            is run.
         native: use plaudit's batched class where there is one (the five classic control tasks; `CarSoccer-v0`
             and `RocketLeague-v0` exist here alone).
-        **kwargs: handed to the environment; `horizon=` is the number of steps after which episodes are cut.
+        **kwargs: handed to the environment; `horizon=` is the number of steps after which episodes are cut, and the
+            environment gets it only where it has a parameter of that name.
 
     Raises:
         BadInput: when the id is unknown (with close matches) or the arguments do not fit.
@@ -55,12 +58,37 @@ def make(env: Any, *, native: bool = True, **kwargs: Any) -> Task:
 
         horizon = kwargs.pop("horizon", None)
         return PooledTask(env.removeprefix(_POOLED), kwargs, horizon=horizon)
+    if isinstance(env, str) and looks_like_target(env):
+        thing = _named(env)
+        if thing is not None:
+            return task_of(thing, kwargs)
     if isinstance(env, str) or callable(env):
         from plaudit.tasks.gym import GymTask
 
         horizon = kwargs.pop("horizon", None)
         return GymTask(env, kwargs, horizon=horizon)
     raise BadInput("env", expected="a Gymnasium id, an environment class or factory, or a Task", received=env)
+
+
+def task_of(thing: Any, kwargs: Mapping[str, Any]) -> Task:
+    """A factory that gives a Task is called; a factory of Gymnasium environments is kept to make the rows."""
+    if isinstance(thing, Task | type | gymnasium.Env | str):
+        return make(thing, **kwargs)
+    from plaudit.tasks.gym_making import takes
+
+    options = {k: v for k, v in kwargs.items() if k != "horizon" or takes(thing, "horizon")}
+    try:
+        inspect.signature(thing).bind(**options)
+    except TypeError:
+        return make(thing, **kwargs)  # which says what arguments it takes
+    made = thing(**options)
+    if isinstance(made, Task):
+        return make(made, **{k: v for k, v in kwargs.items() if k not in options})
+    if not isinstance(made, gymnasium.Env):
+        raise BadInput("target", expected="a function of obs, action, ..., or a factory of a Gymnasium environment",
+                       received=f"a function that takes none of these and returns {type(made).__name__}")
+    made.close()
+    return make(thing, **kwargs)
 
 
 def from_spec(spec: Mapping[str, Any]) -> Task:
@@ -100,6 +128,19 @@ def from_spec(spec: Mapping[str, Any]) -> Task:
                           "function yourself (plaudit asks for consent on the command line) and pass it to make()")
     raise BadInput("spec", received=dict(spec), expected="a dictionary that Task.spec() gave (kind classic, gym, "
                    "gridworld, car soccer, rocket league, past actions or target)")
+
+
+def _named(text: str) -> Any:
+    """What `file.py:name` or `module:name` names; None where that is an id which the module registers."""
+    head, _, name = text.rpartition(":")
+    try:
+        with option("env"):
+            thing = load_target(text).thing
+    except BadInput:
+        if head.endswith(".py") or name not in gymnasium.registry:
+            raise
+        return None
+    return thing if head.endswith(".py") or name not in gymnasium.registry else None
 
 
 def _call(name: str, cls: Callable[..., Task], kwargs: dict[str, Any]) -> Task:

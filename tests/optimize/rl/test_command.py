@@ -114,3 +114,16 @@ def test_a_return_that_is_unknown_comes_with_its_cause_and_count(folder, capsys)
                "--eval-episodes", "2", "--env-kwargs", '{"horizon": 12}') == 0
     out = capsys.readouterr().out
     assert "hole is unknown at " in out and " of 24 evaluation steps: " in out
+
+
+@pytest.mark.parametrize(("config", "says"), [
+    ({"lr": "a"}, "--config lr: expected a value such as"), ({"hidden": 64}, "--config hidden: expected a list"),
+])
+def test_config_values_of_the_wrong_kind_are_refused_by_name(config, says, capsys):
+    assert run("--env", "CartPole-v1", "--config", json.dumps(config), "--steps", "600") == 2
+    assert says in capsys.readouterr().err
+
+
+def test_it_says_where_whole_updates_are_fewer_steps_than_asked(capsys):
+    assert run("--env", "CartPole-v1", "--config", FAST, "--steps", "70", "--eval-episodes", "0") == 0
+    assert "64 of the 70 steps each (whole updates)" in capsys.readouterr().out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from pathlib import Path
 
 from plaudit.core.errors import BadInput
@@ -33,5 +33,9 @@ def check_folder(folder: Path) -> None:
     above = next(p for p in [folder, *folder.absolute().parents] if p.exists())
     if not above.is_dir():
         raise BadInput("out", expected="a folder below folders", received=f"{folder}, where {above} is a file")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise BadInput("out", expected="a folder that may be written", received=f"{folder}, no permission in {above}")
+    try:
+        with tempfile.TemporaryDirectory(dir=above):
+            pass
+    except OSError as error:
+        raise BadInput("out", expected="a folder that may be written",
+                       received=f"{folder}, no permission in {above} ({error.strerror})") from error
