@@ -237,7 +237,7 @@ def _interval(log: Log, parts: Sequence[_Parts], clusters: ArrayLike | None, con
     return Interval(value, value - half, value + half, n)
 
 
-def _effective(w: Array) -> float:
+def _effective(w: NDArray[Any]) -> float:
     return float(w.sum() ** 2 / max((w**2).sum(), 1e-300))
 
 
