@@ -61,9 +61,16 @@ def test_what_a_client_that_left_had_asked_is_dropped(lengths, ask):
 
 
 def test_a_shutdown_finishes_what_was_accepted(lengths, ask):
+    go = threading.Event()
+
+    class Held(lengths):
+        def rows(self, *args, **options):
+            go.wait(30)
+            return super().rows(*args, **options)
+
     limits = Limits(wait_ms=0)
     listening = open_socket("127.0.0.1", 0, token=None)
-    server = _server(build_app({"m": lengths(seconds=0.1)}, limits=limits), limits)
+    server = _server(build_app({"m": Held()}, limits=limits), limits)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     while not server.started:
@@ -71,11 +78,13 @@ def test_a_shutdown_finishes_what_was_accepted(lengths, ask):
     url = _url(listening)
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(ask, url, "/score", {"prompt": "", "completions": ["x" * n]}) for n in range(1, 9)]
-        while sum(server.server_state.tasks and [1] or []) == 0 or len(server.server_state.tasks) < 8:
+        until = time.monotonic() + 15
+        while len(server.server_state.tasks) < 8 and time.monotonic() < until:
             time.sleep(0.002)
         server.should_exit = True
+        go.set()
         assert [a.result()[1]["scores"] for a in answers] == [[float(n)] for n in range(1, 9)]
-    thread.join(5)
+    thread.join(10)
     listening.close()
     assert not thread.is_alive()
     with pytest.raises(OSError):
