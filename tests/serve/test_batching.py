@@ -149,15 +149,19 @@ def test_the_command_ends_though_a_model_hangs(tmp_path, ask, how):
         "from plaudit.specify.text import text_reward\n@text_reward\ndef hang(completion_text):\n    while True: pass\n"
         "@text_reward\ndef fine(completion_text):\n    return 1.0\n")
     command = [sys.executable, "-m", "plaudit.cli.main", "serve", "--model", "models.py:hang", "--model",
-               "models.py:fine", "--port", "0", "--answer-s", "0.5", "--drain-s", "1"]
+               "models.py:fine", "--port", "0", "--answer-s", "0.5", "--drain-s", "1",
+               "--time-limit", "0"]  # in the server's own process, where nothing else can stop it
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        url = process.stdout.readline().split(" at ")[1].split()[0]
-        body = {"prompt": "", "completions": ["a"]}
-        assert ask(url, "/score", {**body, "model": "hang"})[0] == 504
-        assert ask(url, "/score", {**body, "model": "fine"})[1]["scores"] == [1.0]
-        process.send_signal(how)
-        assert process.wait(10) != 0
-        said = process.stderr.read()
+        try:
+            url = process.stdout.readline().split(" at ")[1].split()[0]
+            body = {"prompt": "", "completions": ["a"]}
+            assert ask(url, "/score", {**body, "model": "hang"})[0] == 504
+            assert ask(url, "/score", {**body, "model": "fine"})[1]["scores"] == [1.0]
+            process.send_signal(how)
+            assert process.wait(10) != 0
+            said = process.stderr.read()
+        finally:
+            process.kill()  # the test must not wait for what it finds to hang
     assert "the model hang has been scoring 1 completions for 0.5 s" in said and "left behind" in said
 
 
