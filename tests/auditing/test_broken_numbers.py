@@ -33,14 +33,14 @@ def first(next_obs):
 
 
 def test_an_intent_that_the_environment_makes_nan_is_named_with_its_share():
-    report = plaudit.audit(first, env=lambda: Broken(pays=True), intent="env", steps=300, only=["exploit"])
+    report = plaudit.audit(first, env=lambda: Broken(pays=True), intent="env", steps=6000, only=["exploit"])
     (said,) = (c.why for c in report.checks if c.name == "exploit")
     assert "the intent is unknown at 70.0% of the steps" in said and "environment returned NaN" in said
 
 
 def test_observations_that_are_no_numbers_are_a_finding_of_the_contract():
     for shows in (True, False):
-        report = plaudit.audit(first, env=lambda shows=shows: Broken(shows=shows), steps=300, only=["contract"])
+        report = plaudit.audit(first, env=lambda shows=shows: Broken(shows=shows), steps=6000, only=["contract"])
         found = [f for f in report.findings if f.kind == "observations not finite"]
         assert len(found) == shows
         if shows:  # 7 of 10, less where the budget cut an episode short
