@@ -83,7 +83,7 @@ class TextFunction(Reward):
     @property
     def one_by_one(self) -> bool:
         """Whether rows are calls of their own, one after the other, each within a time limit of this process."""
-        return self.form == "row" and self.pool is None and self.time_limit_s is not None and not _is_async(self.fn)
+        return self.form == "row" and self.pool is None and self.time_limit_s is not None and not is_async(self.fn)
 
     def warm_up(self) -> None:
         """Starts the workers of the pool, so that the first answer is quick."""
