@@ -72,7 +72,7 @@ def one_line(text: str) -> bool:
     (["boat.py:fails", *BOAT], "KeyError: 'velocity' (boat.py line"),
     (["boat.py:wrong_shape", *BOAT], "shape"),
     (["boat.py:misnamed", *BOAT], "rename it to 'obs'"),
-    (["boat.py:leaves", *BOAT], "sys.exit(3)"),
+    (["boat.py:leaves", *BOAT], "SystemExit: 3"),
     (["boat.py:hangs", *BOAT, "--time-limit", "0.3"], "did not answer within 0.3 s"),
     (["boat.py:hangs_and_catches", *BOAT, "--time-limit", "0.3"], "did not answer within 0.3 s"),
     (["boat.py:StepFails", "--steps", "1000"], "step 7 of row 0 (episode seed 0) raised RuntimeError: the motor broke"),

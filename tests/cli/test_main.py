@@ -59,7 +59,7 @@ def witness(here, monkeypatch):
     monkeypatch.setattr("plaudit.auditing.report.page.page", lambda report: "<html>")
     register(Points())
     try:
-        audit("boat.py:terms", env="boat.py:Boat", intent="info:x", steps=1000, only=["points"]).save("out")
+        audit("boat.py:terms", env="boat.py:Boat", intent="info:x", steps=30_000, only=["points"]).save("out")
     finally:
         unregister("points")
     return "out/witness-01.json"
