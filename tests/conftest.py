@@ -7,6 +7,7 @@ PLAUDIT_CHECK_SHAPES=0.
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a network for a model
@@ -22,6 +23,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as behind a shell's &: tests of Ctrl-C need one that arrives
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
 settings.register_profile("plaudit", deadline=None, derandomize=True)  # CI must not fail by luck or by load
 settings.load_profile("plaudit")

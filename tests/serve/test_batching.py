@@ -151,7 +151,8 @@ def test_the_command_ends_though_a_model_hangs(tmp_path, ask, how):
     command = [sys.executable, "-m", "plaudit.cli.main", "serve", "--model", "models.py:hang", "--model",
                "models.py:fine", "--port", "0", "--answer-s", "0.5", "--drain-s", "1",
                "--time-limit", "0"]  # in the server's own process, where nothing else can stop it
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
         try:
             url = process.stdout.readline().split(" at ")[1].split()[0]
             body = {"prompt": "", "completions": ["a"]}

@@ -63,7 +63,7 @@ TESTS = '''
 from boat import Boat, progress
 from plaudit.testing import assert_sound
 
-OPTIONS = {"intent": "info:is_success", "steps": 1000, "only": ["answers"]}
+OPTIONS = {"intent": "info:is_success", "steps": 30_000, "only": ["answers"]}
 
 
 def alive(next_obs):
