@@ -196,6 +196,17 @@ def test_units_get_options_seeds_and_job():
     assert seen == [(0.25, "unit 0"), (0.5, "unit 1"), (0.75, "unit 2"), (1.0, "last")]
 
 
+def somewhere(config, seeds, *, i, device="cpu"):
+    return [i, device]
+
+
+def test_units_that_learn_are_given_the_device_and_others_are_not():
+    lab = Lab(seeds=Seeds(0), config=Nested(), device="cuda:1")
+    assert lab.units(somewhere, {"a": {"i": 1}, "b": {"i": 2}}) == [[1, "cuda:1"], [2, "cuda:1"]]
+    assert len(lab.units(lucky, {"c": {"i": 1, "died": None}})) == 1
+    assert Lab(seeds=Seeds(0), config=Nested()).units(somewhere, {"a": {"i": 1}}) == [[1, "cpu"]]
+
+
 def test_units_go_on_where_a_run_stopped(tmp_path, monkeypatch):
     whole = run_system(lucky_system()).data
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -228,7 +239,8 @@ def test_units_without_a_folder_are_simply_run():
     assert [lab.unit("same", lambda: 3), lab.unit("same", lambda: 4)] == [3, 4]
 
 
-@pytest.mark.parametrize(("kwargs", "text"), [({"seeds": 0}, "seeds"), ({"scale": "large"}, "scale")])
+@pytest.mark.parametrize(("kwargs", "text"), [({"seeds": 0}, "seeds"), ({"scale": "large"}, "scale"),
+                                            ({"device": "gpu"}, "device: expected a device of torch")])
 def test_bad_options_are_named(kwargs, text):
     with pytest.raises(BadInput, match=text):
         getattr(run_system, "__wrapped__", run_system)(system(), **kwargs)

@@ -52,6 +52,8 @@ class ZooArgs:
     """The root of all randomness."""
     out: Path | None = None
     """Where the result goes: results by default, results/smoke at that scale."""
+    device: Annotated[str, tyro.conf.arg(metavar="NAME")] = "cpu"
+    """Where the learners live, such as cpu or cuda; the result says so."""
     ray: RayOption = None
     """Run the units on Ray, with the same numbers: on all cores of this machine, on a NUMBER of them, or on the
     cluster at an ADDRESS (auto, or host:port)."""
@@ -99,7 +101,7 @@ def _run(system: System, args: ZooArgs) -> int:
             bar.update(task, completed=round(1000 * done), description=text[:32])
 
         result = run_system(system, scale=args.scale, seeds=args.seeds, config=config, out=out, seed=args.seed,
-                            progress=show, ray=where(args.ray))
+                            progress=show, ray=where(args.ray), device=args.device)
     _report(console, result, out)
     return 0
 
@@ -117,4 +119,4 @@ def _report(console: Console, result: ZooResult, out: Path) -> None:
     console.print(criteria)
     stem = result.name if result.scale != "paper" else f"{result.name}-paper"
     console.print(f"\nverdict: [bold {COLOUR[result.verdict]}]{result.verdict}[/] · {result.seconds:.0f} s · "
-                  f"{escape(result.machine)}\n{escape(str(out / stem))}.json and .png", soft_wrap=True)
+                  f"{escape(result.place)}\n{escape(str(out / stem))}.json and .png", soft_wrap=True)

@@ -112,6 +112,13 @@ class ZooResult:
     seeds: int
     date: str
     data: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    """Where the learners lived."""
+
+    @property
+    def place(self) -> str:
+        """The machine, and the device where it is not the CPU."""
+        return self.machine if self.device == "cpu" else f"{self.machine}, {self.device}"
 
     def arm(self, name: str, metric: str | None = None) -> Arm:
         """The arm of a name (and metric, where several share it).
@@ -173,6 +180,8 @@ class System:
     run: Callable[[Any, Lab], Outcome]
     draw: Callable[[ZooResult], Figure]
     """The one figure, from the result alone."""
+    any_device: bool = False
+    """Whether its learners live on any device of torch: the functions that it hands to `Lab.units` take `device`."""
 
     def __post_init__(self) -> None:
         missing = set(get_args(Scale)) - set(self.scales)

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from plaudit.core.checkpoint import replacing
 from plaudit.core.cluster import Cluster
+from plaudit.core.devices import check_device
 from plaudit.core.errors import BadInput
 from plaudit.core.jobs import Kept, Progress, name_of, run_jobs
 from plaudit.core.provenance import code_hash, machine, versions
@@ -41,6 +43,8 @@ class Lab:
     progress: Progress = field(default=lambda done, text: None)
     ray: Cluster | None = None
     """Where `units` runs them; None is this process."""
+    device: str = "cpu"
+    """Where learners live; the functions of `units` that take a `device` are given it."""
     _total: int = 0
     _done: int = 0
 
@@ -59,7 +63,8 @@ class Lab:
 
         The function stands at the top of its module, and all that differs from unit to unit comes in the job, which
         is JSON: `seeds` are those of the whole experiment, so take a child that the job names. Each unit runs
-        on one thread of torch and has the same bits wherever it runs.
+        on one thread of torch and has the same bits wherever it runs. A function that takes a `device` is given that
+        of the lab, where it is not the CPU.
 
         Example:
             >>> from plaudit.zoo.starc import StarcConfig, invariance
@@ -72,6 +77,7 @@ class Lab:
         kind = None if self.config is None else name_of(type(self.config))
         shared = {"function": name_of(function), "kind": kind, "config": config, "root": self.seeds.root,
                   "path": list(self.seeds.path)}
+        where = {"device": self.device} if self.device != "cpu" and "device" in signature(function).parameters else {}
         done = 0
 
         def tell(share: float, name: str) -> None:
@@ -79,7 +85,7 @@ class Lab:
             before, done = done, round(share * len(jobs))
             self._tell(done - before, name)
 
-        values = run_jobs(run_unit, [{**shared, "job": dict(job)} for job in jobs.values()], names=list(jobs),
+        values = run_jobs(run_unit, [{**shared, "job": {**job, **where}} for job in jobs.values()], names=list(jobs),
                           ray=self.ray, folder=self.kept, progress=tell)
         if done < len(jobs):
             self._tell(len(jobs) - done, "found")
@@ -111,7 +117,7 @@ def _config(kind: type, values: Mapping[str, Any]) -> Any:
 
 def run_system(system: System, *, scale: Scale = "small", seeds: int | None = None, config: Any = None,
                out: str | Path | None = None, seed: int = 0, progress: Progress | None = None,
-               ray: str | bool | None = None) -> ZooResult:
+               ray: str | bool | None = None, device: str = "cpu") -> ZooResult:
     """Runs one system and writes `NAME.json` and `NAME.png` (`NAME-paper.*` at that scale).
 
     A run that was killed goes on where it stopped if it is started again with the same options and code.
@@ -125,9 +131,11 @@ def run_system(system: System, *, scale: Scale = "small", seeds: int | None = No
         seed: the root of all randomness.
         progress: told the share done and the unit just finished.
         ray: where units run that their module hands to `Lab.units`, as for `plaudit.core.jobs.run_jobs`.
+        device: where learners live, for a system that has any; the result says so.
 
     Raises:
-        BadInput: for an unknown scale, fewer than 1 seed, no Ray at its address, or a result file that is not ours.
+        BadInput: for an unknown scale, fewer than 1 seed, no Ray at its address, a device that torch or the system
+            cannot use, or a result file that is not ours.
         MissingExtra: when Ray is asked for and not installed.
     """
     if scale not in system.scales:
@@ -137,19 +145,22 @@ def run_system(system: System, *, scale: Scale = "small", seeds: int | None = No
         if seeds < 1:
             raise BadInput("seeds", expected="at least 1", received=seeds)
         options = replace(options, seeds=seeds)
+    device = check_device(device)
+    if device != "cpu" and not system.any_device:
+        raise BadInput("device", expected=f"cpu: nothing in {system.name} learns on another device", received=device)
     hashed = code_hash(system.run.__module__)
     folder = None if out is None else _units(Path(out), system.name, scale, asdict(options), seed, hashed)
     kept, start = Kept(folder=folder), time.perf_counter()
     with ExitStack() as stack:
         workers = None if ray is None or ray is False else stack.enter_context(Cluster(ray))
         outcome = system.run(options, Lab(seeds=Seeds(seed).child(system.name), config=options, kept=kept, ray=workers,
-                                          progress=progress or (lambda done, text: None)))
+                                          device=device, progress=progress or (lambda done, text: None)))
     result = ZooResult(
         number=system.number, name=system.name, title=system.title, room=system.room, scale=scale,
         verdict=decide(outcome.criteria), claim=system.claim, arms=outcome.arms, criteria=outcome.criteria,
         seconds=round(time.perf_counter() - start + kept.seconds, 1), machine=machine(),
-        config={**asdict(options), "seed": seed}, code_hash=hashed, versions=versions(), seeds=options.seeds,
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(), data=outcome.data)
+        device=device, config={**asdict(options), "seed": seed}, code_hash=hashed, versions=versions(),
+        seeds=options.seeds, date=datetime.datetime.now(datetime.UTC).date().isoformat(), data=outcome.data)
     if out is not None:
         save(result, system, Path(out))
         kept.forget()

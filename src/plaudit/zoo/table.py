@@ -44,7 +44,7 @@ def markdown(folder: str | Path = RESULTS, *, details: bool = False, figures: st
 def _section(r: ZooResult, figures: str | None) -> list[str]:
     stem = r.name if r.scale != "paper" else f"{r.name}-paper"
     out = [f"## {r.number:02d} {r.title}", "", f"Claim: {r.claim}", "",
-           f"**{r.verdict}** at scale `{r.scale}`, {r.seeds} seeds, {r.seconds:.0f} s on {r.machine}, {r.date}.", ""]
+           f"**{r.verdict}** at scale `{r.scale}`, {r.seeds} seeds, {r.seconds:.0f} s on {r.place}, {r.date}.", ""]
     if figures is not None:
         out += [f"![{r.name}]({figures}/{stem}.png)", ""]
     out += [_row(("criterion", "needed", "found", "verdict")), _row(("---",) * 4)]
