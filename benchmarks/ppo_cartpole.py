@@ -8,8 +8,9 @@ is one agent of stable-baselines3 (it has no populations: 16 of its agents make 
 `ppo_cartpole_solve`: seconds in a fresh process, imports of both libraries done, from the call of `train` (or the
 making of stable-baselines3's agent) until the last 100 episodes earned 475 on average. Ours contains the loading of
 compiled loops from disk; `ppo_cartpole_solve_first` adds what it costs to compile them, once on a machine;
-`ppo_cartpole_solve_torch` has none. Our settings were chosen on seeds 1000 to 1003 among 11; theirs are the same
-ones, with which stable-baselines3 needed 14 CPU s on seed 1000 and with those of its zoo 25 (`peers/` has both).
+`ppo_cartpole_solve_torch` has none, with the settings of the compiled ones. Each side has its own best settings:
+`--tune` runs both sides with the same 12 (those of rl-baselines3-zoo among them) on seeds 1000 to 1003, and the fewest
+runs that miss the goal, then the least median of CPU seconds, win (`results/ppo_cartpole_tuning.json`).
 
 `ppo_cartpole_latency`: the first update in a fresh process with nothing compiled, by that with compiled loops on disk.
 
@@ -17,7 +18,7 @@ Ratios are of CPU time (one thread; on a quiet core that is the wall clock, whic
 the interval is over the pairs. The committed rows were measured on two cores that other work shared, runs of `solve`
 beside one another: read their CPU time.
 
-Run: python benchmarks/ppo_cartpole.py [--repeats N] [--seeds N] [--only speed|solve]
+Run: python benchmarks/ppo_cartpole.py [--repeats N] [--seeds N] [--only speed|solve] [--tune]
 """
 
 from __future__ import annotations
@@ -44,11 +45,14 @@ from plaudit.optimize import Callback, PPOConfig, train
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "ppo_cartpole.json"
+TUNING = HERE / "results" / "ppo_cartpole_tuning.json"
 UNITS = HERE / "results" / ".ppo_cartpole_units.json"
 SPEED: dict[str, Any] = {"num_envs": 8, "rollout": 128, "epochs": 4, "minibatches": 4, "lr": 1e-3,
                          "entropy_coef": 0.01}
-SOLVE: dict[str, Any] = {"num_envs": 8, "rollout": 128, "epochs": 4, "minibatches": 4, "lr": 3e-3, "discount": 0.98,
-                         "gae_lambda": 0.8, "anneal_lr": False}
+SOLVE: dict[str, Any] = {"num_envs": 8, "discount": 0.98, "gae_lambda": 0.8, "anneal_lr": False}
+TRIED = [{"lr": lr, "rollout": rollout, "epochs": epochs}
+         for lr in (1e-3, 3e-3) for rollout in (32, 128) for epochs in (4, 10, 20)]
+"""What `--tune` tries on both sides, with batches of 256."""
 SIDES = {"ppo_cartpole_1": (1, "fused", 150), "ppo_cartpole_16": (16, "fused", 30),
          "ppo_cartpole_1_torch": (1, "torch", 25), "ppo_cartpole_16_torch": (16, "torch", 8)}
 """Agents, engine and updates of each measurement."""
@@ -130,12 +134,12 @@ class Until(Callback):
         return self.hit is not None
 
 
-def solve(seed: int, engine: Any, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+def solve(seed: int, engine: Any, *, lr: float, rollout: int, epochs: int) -> dict[str, Any]:
     """The seconds to the goal."""
+    config = PPOConfig(**SOLVE, lr=lr, rollout=rollout, epochs=epochs, minibatches=8 * rollout // 256, engine=engine)
     cpu, wall = time.process_time(), time.perf_counter()
     until = Until()
-    train("ppo", "CartPole-v1", steps=LIMIT, seed=seed, progress=False, callbacks=[until],
-          config=PPOConfig(**(settings or SOLVE), engine=engine))
+    train("ppo", "CartPole-v1", steps=LIMIT, seed=seed, progress=False, callbacks=[until], config=config)
     return {"seed": seed, "steps": until.hit, "cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
 
 
@@ -153,18 +157,42 @@ def fresh(script: Path, *arguments: str, cache: str | None = None) -> dict[str, 
     return json.loads(out.stdout.splitlines()[-1])
 
 
+def run_solve(side: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """One side's time to the goal, in a fresh process."""
+    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    if side == "peer":
+        return fresh(HERE / "peers" / "ppo_cartpole_sb3.py", "--seed", str(seed), *options)
+    return fresh(Path(__file__), "--unit", str(seed), side, *options)
+
+
+def tune(units: Units) -> None:
+    """Writes what each side needed with each of the settings."""
+    write_text(TUNING, json.dumps([
+        {"side": side, **settings, "runs": [
+            units.get(f"tune {side} {settings} {seed}", lambda side=side, settings=settings, seed=seed: run_solve(
+                side, seed, settings)) for seed in range(1000, 1004)]}
+        for settings in TRIED for side in ("fused", "peer")], indent=1) + "\n")
+
+
+def best(side: str) -> dict[str, Any]:
+    """The settings with which a side was fastest on the seeds of the tuning."""
+    tried = [t for t in json.loads(TUNING.read_text(encoding="utf-8")) if t["side"] == side]
+    first = min(tried, key=lambda t: (sum(run["steps"] is None for run in t["runs"]),
+                                      float(np.median([run["cpu_s"] for run in t["runs"]]))))
+    return {name: first[name] for name in TRIED[0]}
+
+
 def solves(seeds: int, units: Units) -> list[dict[str, Any]]:
-    me, them = Path(__file__), HERE / "peers" / "ppo_cartpole_sb3.py"
+    me, (ours, theirs) = Path(__file__), map(best, ("fused", "peer"))
     with tempfile.TemporaryDirectory() as empty:
         first = units.get("first", lambda: fresh(me, "--unit", "first", "fused", cache=empty))
     again = [units.get(f"again {n}", lambda: fresh(me, "--unit", "first", "fused")) for n in range(3)]
     cached = {key: float(np.median([run[key] for run in again])) for key in first}
     found: dict[str, list[dict[str, Any]]] = {"peer": [], "fused": [], "torch": []}
-    for seed in map(str, range(seeds)):
-        found["peer"].append(units.get(f"peer {seed}", lambda seed=seed: fresh(them, "--seed", seed)))
-        for engine in ("fused", "torch"):
-            found[engine].append(units.get(f"{engine} {seed}", lambda seed=seed, engine=engine: fresh(
-                me, "--unit", seed, engine)))
+    for seed in range(seeds):
+        for side in found:
+            found[side].append(units.get(f"{side} {seed}", lambda seed=seed, side=side: run_solve(
+                side, seed, theirs if side == "peer" else ours)))
     seconds = {side: [(run["cpu_s"], run["wall_s"]) for run in runs] for side, runs in found.items()}
     extra = first["cpu_s"] - cached["cpu_s"], first["wall_s"] - cached["wall_s"]
     seconds["first"] = [(cpu + extra[0], wall + extra[1]) for cpu, wall in seconds["fused"]]
@@ -172,7 +200,8 @@ def solves(seeds: int, units: Units) -> list[dict[str, Any]]:
     for name, side in (("solve", "fused"), ("solve_first", "first"), ("solve_torch", "torch")):
         made = row(f"ppo_cartpole_{name}", seconds[side], seconds["peer"], unit="CPU s", less_is_better=True)
         runs = found["fused" if side == "first" else side]
-        rows.append({**made, "steps_ours": [run["steps"] for run in runs],
+        rows.append({**made, "settings_ours": ours, "settings_peer": theirs,
+                     "steps_ours": [run["steps"] for run in runs],
                      "steps_peer": [run["steps"] for run in found["peer"]]})
     latency = {"name": "ppo_cartpole_latency", "ratio": round(cached["cpu_s"] / first["cpu_s"], 3),
                "ours": round(first["cpu_s"], 2), "peer": round(cached["cpu_s"], 2), "unit": "CPU s, compiled / loaded",
@@ -200,12 +229,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="seeds of the time to 475")
     parser.add_argument("--only", choices=("speed", "solve"), help="measure one; the other rows are kept")
     parser.add_argument("--unit", nargs=2, help="(internal) one run in this process: its seed or 'first', the engine")
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--rollout", type=int)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--tune", action="store_true", help="choose both sides' settings of the time to 475")
     parser.add_argument("--units", type=int, help="how many measurements at most; run again for the rest")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.unit:
         what, engine = options.unit
-        print(json.dumps(first_update(engine) if what == "first" else solve(int(what), engine)))
+        print(json.dumps(first_update(engine) if what == "first" else solve(
+            int(what), engine, lr=options.lr, rollout=options.rollout, epochs=options.epochs)))
+        return
+    if options.tune:
+        tune(Units(options.units))
         return
     old = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() and options.only else []
     units = Units(options.units)

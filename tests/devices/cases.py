@@ -280,6 +280,36 @@ def a_follow_up_reward(device: str, folder: Path) -> None:
     fit_follow_up(said, model=model, out=folder / "out")
 
 
+@case
+def audits_of_a_text_model_and_of_a_saved_composition(device: str, folder: Path) -> None:
+    from plaudit.auditing.text.audit import audit_text
+    from plaudit.learn.text.reward import TextReward
+    from plaudit.learn.text.training import fit_text
+
+    llama = tiny_llama(folder / "llama", hidden=32)
+    model = fit_text(records(rated=False), model=llama, out=folder / "out", epochs=1, lr=5e-3, batch=16, validation=0.2,
+                     as_chat=False, evaluations=1).folder
+    plaudit.save_reward(TextReward.load(model) + 0.1 * letters, folder / "saved")
+    found: dict[str, list[Any]] = {}
+    for where in (device, "cpu"):
+        loaded: list[Any] = []
+        seen: set[str] = set()
+
+        def note(module: Any, given: Any, *, loaded: list[Any] = loaded, seen: set[str] = seen) -> None:
+            seen.update(x.device.type for x in given if loaded and isinstance(x, Tensor))
+
+        hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
+        found[where] = []
+        for target in (model, folder / "saved"):
+            loaded.clear()
+            report = audit_text(str(target), suite="mixed", effort=0.1, device=where, generator=str(llama),
+                                only=["length", "overoptimisation"], listen=loaded.append)
+            found[where].append([(c.name, c.status) for c in report.checks] + [f.title for f in report.findings])
+        hook.remove()
+        assert seen == {torch.device(where).type}, seen
+    assert found[device] == found["cpu"], found
+
+
 # --- policies of text ---------------------------------------------------------------------------------------
 
 

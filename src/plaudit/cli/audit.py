@@ -114,7 +114,7 @@ class AuditArgs:
     patience: Annotated[float, _takes("SECONDS")] = 120.0
     """Give up, and keep what was found, when nothing has come back for so long."""
     device: Annotated[str, _takes("NAME")] = "cpu"
-    """Where learners live, such as cpu or cuda."""
+    """Where learners, and models of texts, live: such as cpu or cuda."""
     ray: RayOption = None
     """Send the searches to Ray, with the same numbers: to all cores of this machine, a NUMBER of them, or the cluster
     at an ADDRESS (auto, or host:port)."""

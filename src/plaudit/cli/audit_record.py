@@ -82,7 +82,7 @@ def _text(args: AuditRecordArgs) -> int:
     if args.shard is not None or args.ray is not None or args.keep or args.redo or args.assemble or (
             args.device != "cpu"):
         raise BadInput("--kind text", expected="no --shard, --ray, --keep, --redo, --assemble or --device beside it",
-                       received="one of them", fix="it takes minutes")
+                       received="one of them", fix="it takes minutes, and its rewards are functions, without a network")
     usual = AuditRecordArgs()
     out = args.out if args.out != usual.out else usual.out.with_name("audit-record-text.json")
     parts = args.parts if args.parts != usual.parts else usual.parts.with_name("audit-record-text")

@@ -89,7 +89,7 @@ def _run(args: AuditArgs, listen: Listener) -> AuditReport:
         options |= _of_the_collection(args)
     patience: dict[str, Any] = {} if args.budget is None else {"patience_s": args.budget}
     return run(**options, effort=args.effort, seed=args.seed, only=args.only,
-               time_limit_s=args.time_limit, **patience, trust=args.trust, listen=listen)
+               time_limit_s=args.time_limit, **patience, trust=args.trust, device=args.device, listen=listen)
 
 
 def _of_the_collection(args: AuditArgs) -> dict[str, Any]:

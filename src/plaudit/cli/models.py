@@ -76,7 +76,7 @@ def load_model(name: str, options: ModelOptions | None = None) -> Any:
             raise BadInput("--model", expected="a Reward or a function", received=type(thing).__name__)
         return within_limits(as_reward(thing), options.time_limit) if options.time_limit else as_reward(thing)
     if is_saved_reward(name):
-        return load_reward(name, trust=options.trust)
+        return load_reward(name, trust=options.trust, device=options.device)
     from plaudit.learn.text.reward import TextReward
 
     dtype = None if options.dtype == "auto" else getattr(torch, options.dtype)

@@ -27,6 +27,7 @@ from plaudit.core import algebra
 from plaudit.core.algebra import Node, Sum
 from plaudit.core.checkpoint import load_state, save_state, write_text
 from plaudit.core.consent import load_with_consent
+from plaudit.core.devices import check_device
 from plaudit.core.errors import BadInput, PlauditError, Unsupported
 from plaudit.core.functions import EnvReward, FunctionReward
 from plaudit.core.naming import source_of
@@ -75,19 +76,21 @@ def save_reward(reward: Reward, folder: str | Path) -> Path:
     return folder / FILE
 
 
-def load_reward(path: str | Path, *, trust: bool = False) -> Reward:
+def load_reward(path: str | Path, *, trust: bool = False, device: str | None = None) -> Reward:
     """Reads what `save_reward` wrote.
 
     Args:
         path: The folder, or the `reward.json` in it.
         trust: Whether functions may be loaded from files that have changed or lie elsewhere, or from modules.
+        device: Where its networks compute; None is where a checkpoint of texts was loaded to, else the CPU.
 
     Raises:
-        BadInput: when the files are missing or damaged, or code would have to run without consent.
+        BadInput: when the files are missing or damaged, code would have to run without consent, or there is no such
+            device here.
     """
     file = Path(path) / FILE if Path(path).is_dir() else Path(path)
     content = _read(file)
-    reward = reward_from_spec(content.get("reward"), trust=trust)
+    reward = reward_from_spec(content.get("reward"), trust=trust, device=device)
     where = content.get("state")
     if where is not None:
         state = _state_path(file, where)
@@ -117,21 +120,25 @@ def reward_spec(reward: Reward) -> Spec:
     return spec
 
 
-def reward_from_spec(spec: Any, *, trust: bool = False) -> Reward:
-    """The reward of a spec.
+def reward_from_spec(spec: Any, *, trust: bool = False, device: str | None = None) -> Reward:
+    """The reward of a spec; `trust` and `device` are those of `load_reward`.
 
     Raises:
         BadInput: when it is no spec, or code would have to run without consent.
     """
+    return _made(spec, _How(trust, None if device is None else check_device(device)))
+
+
+def _made(spec: Any, how: _How) -> Reward:
     if not isinstance(spec, Mapping):
         raise BadInput("reward.json", expected="a reward", received=type(spec).__name__)
     known = cast("Mapping[str, Any]", spec)
     kind = _BY_NAME.get(str(known.get("kind")))
     if kind is None:
         raise BadInput("reward.json", expected=f"a kind out of {', '.join(_BY_NAME)}", received=known.get("kind"))
-    parts = [reward_from_spec(part, trust=trust) for part in known.get("parts", ())]
+    parts = [_made(part, how) for part in known.get("parts", ())]
     try:
-        reward = kind.make(known, parts, trust)
+        reward = kind.make(known, parts, how)
         if reward.name != known["name"]:
             reward = reward.named(str(known["name"]))
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -146,12 +153,20 @@ def reward_from_spec(spec: Any, *, trust: bool = False) -> Reward:
 
 
 @dataclass(frozen=True)
+class _How:
+    """What the reader of a file says beside it."""
+
+    trust: bool
+    device: str | None
+
+
+@dataclass(frozen=True)
 class _Kind:
     """How one class is written and read."""
 
     name: str
     options: Callable[[Any], Spec]
-    make: Callable[[Mapping[str, Any], list[Reward], bool], Reward]
+    make: Callable[[Mapping[str, Any], list[Reward], _How], Reward]
 
 
 def _limits(range: Range) -> list[float | None]:
@@ -164,12 +179,12 @@ def _unlimited(limits: Sequence[float | None]) -> Range:
     return (-math.inf if low is None else low, math.inf if high is None else high)
 
 
-def _clip(spec: Mapping[str, Any], parts: list[Reward], trust: bool) -> Reward:
+def _clip(spec: Mapping[str, Any], parts: list[Reward], how: _How) -> Reward:
     low, high = _unlimited(spec["limits"])
     return algebra.Clip(parts[0], min=low, max=high)
 
 
-def _constrained(spec: Mapping[str, Any], parts: list[Reward], trust: bool) -> Reward:
+def _constrained(spec: Mapping[str, Any], parts: list[Reward], how: _How) -> Reward:
     multiplier = weight_from_spec(spec["multiplier"])
     if not isinstance(multiplier, LagrangeMultiplier):
         raise BadInput("reward.json", expected="a LagrangeMultiplier", received=spec["multiplier"])
@@ -193,8 +208,8 @@ def _function_options(reward: FunctionReward) -> Spec:
                                            "probed_on": None if math.isinf(probed) else probed}}
 
 
-def _function(spec: Mapping[str, Any], parts: list[Reward], trust: bool) -> Reward:
-    thing = load_with_consent(spec, trust=trust, what="saved reward").thing
+def _function(spec: Mapping[str, Any], parts: list[Reward], how: _How) -> Reward:
+    thing = load_with_consent(spec, trust=how.trust, what="saved reward").thing
     fn = thing.fn if isinstance(thing, FunctionReward) else thing
     if not callable(fn) or isinstance(fn, type | Reward):
         raise BadInput("saved reward", expected="a function", received=f"{spec['target']}, a {type(fn).__name__}")
@@ -223,13 +238,13 @@ def _of_class(reward: Reward) -> Spec:
     return {"kind": "object", **source_of(cls, what=reward.name), "spec": options}
 
 
-def _object(spec: Mapping[str, Any], parts: list[Reward], trust: bool) -> Reward:
-    cls = load_with_consent(spec, trust=trust, what="saved reward").thing
+def _object(spec: Mapping[str, Any], parts: list[Reward], how: _How) -> Reward:
+    cls = load_with_consent(spec, trust=how.trust, what="saved reward").thing
     if not isinstance(cls, type) or not issubclass(cls, Reward) or not hasattr(cls, "from_spec"):
         raise BadInput("saved reward", expected="a class of rewards with from_spec", received=spec["target"])
     make = cast(Any, cls).from_spec
-    if "trust" in inspect.signature(make).parameters:
-        make = functools.partial(make, trust=trust)
+    takes = inspect.signature(make).parameters
+    make = functools.partial(make, **{k: v for k, v in vars(how).items() if k in takes})
     return make(spec["spec"], parts) if issubclass(cls, Node) else make(spec["spec"])
 
 

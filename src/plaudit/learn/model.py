@@ -160,10 +160,10 @@ class LearnedReward(Reward):
                 "learning": self.learning}
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> LearnedReward:
+    def from_spec(cls, spec: Mapping[str, Any], device: str | None = None) -> LearnedReward:
         """The reward of a spec, with fresh weights (`load_reward` then loads those that were learnt)."""
         options = {**spec, "features": StepFeatures.from_spec(spec["features"])}
-        return cls(**options)
+        return cls(**options, device=device or "cpu")
 
     def state_dict(self) -> dict[str, Any]:
         return {"net": self.net.flat.detach(), "shift": self.shift, "scale": self.scale,

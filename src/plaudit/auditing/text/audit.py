@@ -27,6 +27,7 @@ from plaudit.auditing.text.scoring import Hangs, Numbers, Scorer, batch_of
 from plaudit.auditing.text.subject import TextSubject, check_columns, recognise
 from plaudit.auditing.text.suites import make_suite
 from plaudit.auditing.text.witness import TextWitness
+from plaudit.core.devices import check_device
 from plaudit.core.errors import BadInput
 from plaudit.core.needs import Reads
 from plaudit.core.reward import Reward
@@ -44,7 +45,8 @@ def audit_text(reward: str | Path | TextSubject | Reward | Callable[..., Any], r
                format: str | Format | None = None, suite: str | None = None, generator: Any = None,
                intent: str | Reward | Callable[..., Any] | None = None, effort: float = 1.0, seed: int = 0,
                only: Sequence[str] | None = None, mode: Mode | None = None, time_limit_s: float | None = 10.0,
-               patience_s: float = PATIENCE_S, trust: bool = False, listen: Listener | None = None) -> AuditReport:
+               patience_s: float = PATIENCE_S, trust: bool = False, device: str = "cpu",
+               listen: Listener | None = None) -> AuditReport:
     """Audits a text reward by edits, by suites and by search.
 
     Args:
@@ -65,6 +67,8 @@ def audit_text(reward: str | Path | TextSubject | Reward | Callable[..., Any], r
         time_limit_s: Wall-clock limit of one call of a plain function.
         patience_s: Where scoring is so slow that this effort would take longer, fewer prompts are looked at.
         trust: Whether a saved reward may run code that has changed or lies elsewhere.
+        device: Where models that are loaded from files compute (the reward, the intent, the generator), such as cpu
+            or cuda; an object in hand computes where it is.
         listen: Called with every `Event`.
 
     Returns:
@@ -85,8 +89,10 @@ def audit_text(reward: str | Path | TextSubject | Reward | Callable[..., Any], r
         raise BadInput("effort", expected="a positive number", received=effort)
     wanted = _chosen(only)
     form = Format.parse(format) if isinstance(format, str) else format
-    column, gold = _read_intent(intent)
-    subject = reward if isinstance(reward, TextSubject) else recognise(reward, time_limit_s=time_limit_s, trust=trust)
+    device = check_device(device)
+    column, gold = _read_intent(intent, device)
+    subject = reward if isinstance(reward, TextSubject) else recognise(reward, time_limit_s=time_limit_s, trust=trust,
+                                                                       device=device)
     data = _asked(_data(rows, suite, column, subject, seed), subject.reward.reads)
     check_columns(subject, data)
     if mode is None:
@@ -94,7 +100,7 @@ def audit_text(reward: str | Path | TextSubject | Reward | Callable[..., Any], r
             i.is_code for i in data.items)) else "verifier"
     subject = replace(subject, mode=mode, task_spec={"data": data.name, "suite": data.suite})
     context = TextContext(data=data, scorer=Scorer(subject.reward, patience_s=patience_s), mode=mode, declared=form,
-                          effort=effort, seed=seed, time_limit_s=time_limit_s, generator=_generator(generator),
+                          effort=effort, seed=seed, time_limit_s=time_limit_s, generator=_generator(generator, device),
                           gold=gold, literals=subject.literals, patience_s=patience_s)
     fitting = [c for c in wanted if mode in c.modes]
     tell(Event(kind="recognised", text=_recognised(subject, context), checks=[c.name for c in fitting]))
@@ -171,13 +177,14 @@ def _chosen(only: Sequence[str] | None) -> list[TextCheck]:
     return [c for n, c in known.items() if n in only]
 
 
-def _read_intent(intent: Any) -> tuple[str | None, Callable[[Sequence[Item], Sequence[str]], Numbers] | None]:
+def _read_intent(intent: Any, device: str) -> tuple[str | None, Callable[[Sequence[Item], Sequence[str]],
+                                                                         Numbers] | None]:
     """The column of right answers, or a reward that says how good a text is."""
     if intent is None:
         return None, None
     if isinstance(intent, str) and intent.startswith("column:"):
         return intent.removeprefix("column:"), None
-    judge_of = recognise(intent).reward
+    judge_of = recognise(intent, device=device).reward
 
     def gold(items: Sequence[Item], texts: Sequence[str]) -> Numbers:
         return judge_of.score(batch_of(items, texts)).returns()[0].double().numpy()
@@ -211,12 +218,12 @@ def _asked(data: TextData, reads: Reads) -> TextData:
                                      for i in data.items))
 
 
-def _generator(generator: Any) -> Any:
+def _generator(generator: Any, device: str) -> Any:
     if generator is None or (callable(generator) and not isinstance(generator, str | Path)):
         return generator
     from plaudit.auditing.text.sampling import sampler
 
-    return sampler(generator)
+    return sampler(generator, device=device)
 
 
 def _pace(context: TextContext) -> list[str]:

@@ -21,8 +21,8 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 Sampler = Callable[[Any, int, int], list[str]]
 
 
-def sampler(folder: str | Path) -> Sampler:
-    """A function (prompt, n, seed) -> n texts of the causal language model in a folder.
+def sampler(folder: str | Path, *, device: str = "cpu") -> Sampler:
+    """A function (prompt, n, seed) -> n texts of the causal language model in a folder, which writes on a device.
 
     Raises:
         BadInput: when there is none.
@@ -35,7 +35,7 @@ def sampler(folder: str | Path) -> Sampler:
     check_folder(folder)
     try:
         with quiet():
-            policy = CausalPolicy.load(folder, max_tokens=LONGEST)
+            policy = CausalPolicy.load(folder, max_tokens=LONGEST, device=device)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         if isinstance(error, BadInput):
             raise

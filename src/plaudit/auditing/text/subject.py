@@ -40,7 +40,8 @@ class TextSubject:
     literals: tuple[str, ...] = ()
 
 
-def recognise(target: Any, *, time_limit_s: float | None = 10.0, trust: bool = False) -> TextSubject:
+def recognise(target: Any, *, time_limit_s: float | None = 10.0, trust: bool = False,
+              device: str | None = None) -> TextSubject:
     """Finds out what text reward the user points at.
 
     Args:
@@ -48,6 +49,7 @@ def recognise(target: Any, *, time_limit_s: float | None = 10.0, trust: bool = F
             reward; `http://...` of a server; or such an object itself.
         time_limit_s: Wall-clock limit of one call of a plain function.
         trust: Whether a saved reward may run code that has changed or lies elsewhere.
+        device: Where a model that is loaded from files computes.
 
     Raises:
         BadInput: when it is nothing of the kind.
@@ -63,9 +65,10 @@ def recognise(target: Any, *, time_limit_s: float | None = 10.0, trust: bool = F
         if text.startswith(("http://", "https://")):
             return _remote(text)
         if follow_up.names(text):
-            return TextSubject(follow_up.load(text), f"follow-up reward {text}", text, "model", source={"model": text})
+            return TextSubject(follow_up.load(text, device=device), f"follow-up reward {text}", text, "model",
+                               source={"model": text})
         if Path(text).is_dir() or is_saved_reward(text):
-            return _folder(Path(text), trust=trust)
+            return _folder(Path(text), trust=trust, device=device)
         if not looks_like_target(text):
             raise BadInput("target", expected="file.py:name, a folder of a reward model, or a URL", received=text,
                            fix="name the function too, as in rewards.py:reward")
@@ -111,9 +114,9 @@ def of_server(reward: RemoteReward, url: str, *, tokenizer: str | Path | None = 
                        source={"url": url, "kind": reward.kind, "tokenizer": str(tokenizer) if tokenizer else None})
 
 
-def _folder(path: Path, *, trust: bool) -> TextSubject:
+def _folder(path: Path, *, trust: bool, device: str | None) -> TextSubject:
     if is_saved_reward(str(path)):
-        reward = load_reward(str(path), trust=trust)
+        reward = load_reward(str(path), trust=trust, device=device)
         mode: Mode = "verifier" if isinstance(reward, TextFunction) else "model"
         file = path / "reward.json" if path.is_dir() else path
         return TextSubject(reward, f"saved reward {reward.name}", str(path), mode,
@@ -123,7 +126,7 @@ def _folder(path: Path, *, trust: bool) -> TextSubject:
                        received=f"{path}, without config.json")
     from plaudit.learn.text.reward import TextReward
 
-    return TextSubject(TextReward.load(path), f"reward model in {path}", str(path), "model",
+    return TextSubject(TextReward.load(path, device=device), f"reward model in {path}", str(path), "model",
                        source={"model": str(path), "sha256": file_hash(path / "config.json")})
 
 

@@ -308,13 +308,13 @@ class FollowUpReward(Reward):
         return {**self.source, "follow_ups": self.follow_ups.to_json(), "options": self.options()}
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> FollowUpReward:
-        """The inverse of `spec`."""
+    def from_spec(cls, spec: Mapping[str, Any], device: str | None = None) -> FollowUpReward:
+        """The inverse of `spec`, on another device if one is named."""
         given = dict(spec)
         dtype = given.pop("dtype")
         return FollowUpReward.load(given["model"], follow_ups=FollowUps.of(given["follow_ups"]), share=given["share"],
-                                   device=given["device"], dtype=None if dtype is None else getattr(torch, dtype),
-                                   **given["options"])
+                                   device=device or given["device"],
+                                   dtype=None if dtype is None else getattr(torch, dtype), **given["options"])
 
     def fingerprint(self) -> list[Any]:
         """What changes when a number may: some of the weights, the follow-ups and the options."""

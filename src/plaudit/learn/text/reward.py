@@ -117,9 +117,9 @@ class TextReward(Reward):
                 "share": self.share, "pays": self.pays}
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> TextReward:
-        """The inverse of `spec`."""
-        options = dict(spec)
+    def from_spec(cls, spec: Mapping[str, Any], device: str | None = None) -> TextReward:
+        """The inverse of `spec`, on another device if one is named."""
+        options = dict(spec) if device is None else {**spec, "device": device}
         folds = options.pop("head")
         dtype = options.pop("dtype")
         return TextReward.load(options.pop("model"), dtype=None if dtype is None else getattr(torch, dtype),
