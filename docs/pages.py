@@ -1,5 +1,6 @@
 """Writes what is generated from results/: docs/zoo.md, docs/record.md, their figures, the zoo table of the README,
-and the rates that the package quotes (src/plaudit/auditing/record/measured.json); and from the code: docs/flaws.md.
+and the rates that the package quotes (src/plaudit/auditing/record/measured.json); from benchmarks/results/:
+docs/measured.md; and from the code: docs/flaws.md.
 
     python docs/pages.py            writes them (make pages)
     python docs/pages.py --check    fails where they are not what results/ says
@@ -18,6 +19,9 @@ from plaudit.auditing.record.building import for_package
 from plaudit.auditing.record.page import markdown as record_page
 from plaudit.auditing.record.text import text_markdown
 from plaudit.zoo.table import markdown
+
+sys.path.insert(0, str(Path(__file__).parent))
+from measured_page import markdown as measured_page
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- zoo: written by docs/pages.py -->", "<!-- zoo: end -->"
@@ -41,7 +45,8 @@ def generate(root: Path) -> dict[Path, bytes]:
     """Everything that is generated, by path."""
     results, images = root / "results", root / "docs" / "images" / "zoo"
     page = f"{INTRO}\n{markdown(results, details=True, figures='images/zoo')}"
-    out = {root / "docs" / "zoo.md": page.encode(), root / "docs" / "flaws.md": flaws_page().encode()}
+    out = {root / "docs" / "zoo.md": page.encode(), root / "docs" / "flaws.md": flaws_page().encode(),
+           root / "docs" / "measured.md": measured_page(root / "benchmarks" / "results").encode()}
     for name in re.findall(r"\]\(images/zoo/([^)]+)\)", page):
         out[images / name] = (results / name).read_bytes()
     readme = (root / "README.md").read_text(encoding="utf-8")
