@@ -209,7 +209,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gru_backward(const Tensor& sl
   const auto &reset = part[0], &keep = part[1], &fresh = part[2], &h = part[3], &own = part[4];
   const auto to_fresh = slope * (1 - keep) * (1 - fresh * fresh);
   const auto to_reset = to_fresh * own * reset * (1 - reset), to_keep = slope * (h - fresh) * keep * (1 - keep);
-  const auto input = at::cat({to_reset, to_keep, to_fresh}, 1), hidden = at::cat({to_reset, to_keep, to_fresh * reset}, 1);
+  const auto input = at::cat({to_reset, to_keep, to_fresh}, 1);
+  const auto hidden = at::cat({to_reset, to_keep, to_fresh * reset}, 1);
   return {input, hidden, slope * keep, bias ? input.sum(0) : Tensor(), bias ? hidden.sum(0) : Tensor()};
 }
 
