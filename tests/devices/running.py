@@ -78,9 +78,8 @@ def runs_alike(system: System, config: Any, device: str) -> None:
         there = run_system(system, scale="smoke", config=config, device=device)
     here = run_system(system, scale="smoke", config=config)
     assert there.device == device and here.device == "cpu"
-    parts = [{name: value for name, value in asdict(result).items() if name in ("arms", "criteria", "data")}
-             for result in (there, here)]
-    wrong = differing(*parts)
+    said = [[asdict(result)[name] for name in ("arms", "criteria", "data")] for result in (there, here)]
+    wrong = differing(said[0], said[1])
     assert not wrong, "; ".join(wrong[:8])
 
 
