@@ -114,7 +114,7 @@ def _auditors(path: Path) -> list[str]:
     lines = [f"| {row['name']} | {row['flagged']} of {row['flaws']} | {row['cried']} of {row['healthy']} |"
              for row in table]
     return ["## Auditors of verifiers\n", "Planted flaws that each tool flags, and sound verifiers that it flags too. "
-            "The flaws were written by plaudit's authors, so read plaudit's row (findings of high severity) with that in "
+            "The flaws were written by plaudit's authors: read plaudit's row (findings of high severity) with that in "
             "mind; reward-doctor cannot be told of a format and refuses all answers in tags.\n",
             "| tool | flaws flagged | sound ones flagged |", "| --- | --- | --- |", *lines, "",
             "`benchmarks/text_auditors.py` runs them.\n"]
