@@ -85,6 +85,7 @@ class BradleyTerry:
 
     def __init__(self, model: LearnedReward, config: BradleyTerryConfig | None = None) -> None:
         self.model, self.config = model, config or BradleyTerryConfig()
+        model.tie_width = self.config.tie_width if self.config.ties == "rao-kupper" else 0.0
         self.device = model.net.flat.device
         self.adam = PopulationAdam([model.net.flat], eps=1e-8)
         self.scorer = FragmentScorer(model.net)
