@@ -286,7 +286,8 @@ def test_a_group_without_pairs_stands_still() -> None:
     pairs = noisy(100)
     model = LearnedReward(StepFeatures.of(STORE, fields=("obs",)), hidden=(), groups=(0, 1))
     before = model.net.flat.detach().clone()
-    BradleyTerry(model, BradleyTerryConfig(lr=0.05)).updates(pair_data(model, pairs, over="sum"), 3)
+    loss = BradleyTerry(model, BradleyTerryConfig(lr=0.05)).updates(pair_data(model, pairs, over="sum"), 3)
+    assert loss.isnan().tolist() == [False, True], "no pairs give no loss, not one of 0"
     assert torch.equal(model.net.flat[1], before[1]) and not torch.equal(model.net.flat[0], before[0])
 
 
