@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plaudit.core.errors import BadInput
+from plaudit.core.misspelt import Options
 from plaudit.core.stacked_adam import MemberNoise, PerMember, PopulationAdam, per_member
 from plaudit.feedback.oracles import Over, check_over
 from plaudit.learn.comparing import PairData
@@ -22,7 +23,7 @@ Standard = Literal["mean", "top", "scale", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BradleyTerryConfig:
+class BradleyTerryConfig(Options):
     """Options of the loss and the optimiser.
 
     Raises:

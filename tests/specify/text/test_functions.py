@@ -326,7 +326,7 @@ def test_scoring_in_the_background_hands_over_what_it_raises(monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         in_background(text_reward(interrupted), EPISODES).result(timeout=5)
-    with pytest.raises(AttributeError):
+    with pytest.raises(BadInput, match="expected Episodes, received str"):
         in_background(text_reward(length), "no tokens").result(timeout=5)  # type: ignore[arg-type]
 
 
