@@ -30,6 +30,14 @@ settings.register_profile("plaudit", deadline=None, derandomize=True)  # CI must
 settings.load_profile("plaudit")
 
 
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Annotations are not checked, as outside of tests: our own errors speak."""
+    import jaxtyping
+
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random Llama, 32 wide."""

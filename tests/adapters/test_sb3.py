@@ -133,6 +133,14 @@ def test_what_cannot_be_paid_step_by_step_is_refused(line, options, error):
         RewardVecEnv(venv_of(line), **options)
 
 
+def test_it_does_not_stand_on_observations_that_were_normalised(line):
+    below = VecNormalize(venv_of(line))
+    for venv in (below, VecMonitor(below)):
+        with pytest.raises(BadInput, match=r"venv: .*received VecNormalize; put it on top"):
+            RewardVecEnv(venv, place)
+    RewardVecEnv(venv_of(line), place)
+
+
 def test_a_step_before_the_reset_is_named(line):
     with pytest.raises(BadInput, match="reset"):
         RewardVecEnv(venv_of(line), place).step(np.array([0, 0]))

@@ -71,7 +71,10 @@ def test_an_unknown_step_makes_the_intent_unknown_unless_it_cannot_change_it():
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("", "received"), ("x", "file.py:name"), ("info:", "info:KEY"), ("info:x:mean", "mean is none of sum, last"),
-    ("a.py:f:sum:sum", "none of"), ("nope.py:f", "intent: expected a file that exists"),
+    ("a.py:f:sum:sum", "none of"), ("env:median", "info:KEY.* or env, received env:median; env alone"),
+    ("nobody:median", "info:KEY.* or env, received nobody:median; there is no module nobody"),
+    ("rewards.py", "intent: expected a name in the file.*rewards.py; check the path"),
+    ("nope.py:f", "intent: expected a file that exists"),
     ("math:pi", "a function or a Reward"), ("fractions:Fraction", "a function or a Reward")])
 def test_what_is_no_intent_is_refused(text, expected):
     with pytest.raises(BadInput, match=expected):

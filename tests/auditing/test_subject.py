@@ -149,3 +149,15 @@ def test_a_file_that_fails_to_import_names_its_line(here):
 def test_a_missing_package_gives_the_line_that_installs_it(here):
     with pytest.raises(MissingExtra, match="pip install"):
         recognise("boat.py:progress", env="Adroit-v1")
+
+
+def test_a_file_without_a_name_is_told_what_it_defines_and_is_not_run(here):
+    (here / "rewards.py").write_text("raise SystemExit\n\n\ndef speed(obs):\n    pass\n\n\ndef _own(obs):\n    pass\n")
+    with pytest.raises(BadInput, match=r"target: .*received rewards.py; it defines rewards.py:speed$"):
+        recognise("rewards.py", env="CartPole-v1")
+    with pytest.raises(BadInput, match=r"env: .*received rewards.py; it defines rewards.py:speed$"):
+        recognise("boat.py:progress", env="rewards.py")
+    with pytest.raises(BadInput, match=r"target: .*received rewards; did you mean rewards.py:speed\?"):
+        recognise("rewards", env="CartPole-v1")
+    with pytest.raises(BadInput, match=r"target: expected a reward beside --env.*CartPole-v1; leave --env out"):
+        recognise("CartPole-v1", env="Pendulum-v1")

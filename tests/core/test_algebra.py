@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -105,6 +107,54 @@ def test_ensembles_of_different_sizes_say_so() -> None:
     assert not score.known[score.mask].any() and "different sizes" in next(iter(score.counts()))
 
 
+def test_streaming_fails_and_names_terms_as_scoring_at_once_does() -> None:
+    """The border is the same: what `combine` raises is unknown with its reason, and a nameless value has its term."""
+    step = batch().steps(0, 1)
+    for whole in (algebra.Ensemble([progress, effort]) + algebra.Ensemble([progress] * 3),
+                  algebra.Ensemble([progress, effort])):
+        at_once, (streamed, _) = whole.score(step), whole.stream(step, whole.start(3))
+        assert streamed.counts() == at_once.counts() and list(streamed.terms) == list(at_once.terms)
+        torch.testing.assert_close(streamed.value, at_once.value, equal_nan=True)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_spread_of_a_population_of_ensembles_is_each_ones_own(streamed: bool) -> None:
+    """Rows of a pair, of three opinions and of a single one: none is taken for another, and no spread for a known 0."""
+    each = [algebra.Ensemble([progress, effort]), algebra.Ensemble([progress, effort, 2 * effort]), progress]
+    e = batch(B=4, T=6).replace(member=torch.tensor([0, 1, 2, 0]))
+    e = e.steps(0, 1) if streamed else e
+    for statistic in (algebra.std, algebra.mean, algebra.worst):
+        whole, own = statistic(algebra.PerMember(each)), [statistic(r)(e) for r in each]
+        found = whole.stream(e, whole.start(4))[0].value if streamed else whole(e)
+        torch.testing.assert_close(found, torch.stack([own[0][0], own[1][1], own[2][2], own[0][3]]))
+    assert float(algebra.std(each[0])(e)[0].max()) > 0.1
+    two = algebra.PerMember([each[0], algebra.Ensemble([effort, progress])])
+    members = two.score(e.replace(member=torch.tensor([0, 1, 1, 0]))).members
+    assert members is not None and members.shape[0] == 2
+
+
+@pytest.mark.parametrize(("make", "said"), [
+    (lambda: progress * effort, "weight: expected a finite number.* the reward effort; a.gated_by"),
+    (lambda: progress * "2", "weight: expected a finite number"),
+    (lambda: progress / effort, "divisor: expected a number.* in one function"),
+    (lambda: progress / 0, "divisor: expected a number that is not 0"),
+    (lambda: progress + None, "reward: expected a Reward, received None"),
+    (lambda: progress - "x", "reward: expected a Reward, received str"),
+    (lambda: algebra.total([(1.0, progress), (1.0, None)]), "part 1 of sum: expected a Reward, received None"),
+    (lambda: algebra.minimum(progress, 0.0), "part 1 of min: expected a Reward, received float"),
+    (lambda: algebra.lexicographic([progress, None], resolution=[1, 1]), r"rewards\[1\]: expected a Reward"),
+    (lambda: progress(torch.zeros(3, 2)), "episodes: expected Episodes, received Tensor")])
+def test_what_is_no_reward_or_no_weight_is_named(make: Any, said: str, unchecked: None) -> None:
+    with pytest.raises(BadInput, match=said):
+        make()
+
+
+def test_a_number_of_another_library_is_a_weight_like_any_other(unchecked: None) -> None:
+    assert (np.float32(2.0) * progress).weights == (progress * torch.tensor(2.0)).weights == [2.0]  # type: ignore[attr-defined]
+    e = batch()
+    assert torch.allclose((progress - (lambda action: action[..., 0]))(e), progress(e) - e.action[..., 0])
+
+
 def test_a_scheduled_weight_moves_and_is_restored() -> None:
     e = batch()
     combined = progress * Linear(1.0, 0.0)
@@ -155,8 +205,8 @@ def test_a_member_without_a_reward_is_unknown_and_not_paid_0(ids: list[int]) -> 
     assert not bool(score.known[score.mask].any())
     (reason,) = score.counts()
     assert "episodes.member: expected ids in 0..1" in reason and "2 rewards" in reason and str(others) in reason
-    with pytest.raises(BadInput, match="episodes.member"):
-        both.stream(e.steps(0, 1), both.start(4))
+    streamed, _ = both.stream(e.steps(0, 1), both.start(4))
+    assert list(streamed.counts()) == [reason]
     with pytest.raises(BadInput, match="rewards: expected one for each member"):
         algebra.PerMember([])
 

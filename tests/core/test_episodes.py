@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from hypothesis import given
@@ -15,12 +14,6 @@ from plaudit.core.checkpoint import write_tensors
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
 from plaudit.core.tree import from_leaves, leaves, tree_map
-
-
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the tests' own type checks, as a user meets the library."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def one(seed: int, T: int, *, nest: bool = False, discrete: bool = False, rows: bool = True) -> Episodes:

@@ -274,3 +274,34 @@ def test_check_sees_normalisation_over_the_batch_in_a_single_episode_too():
     for alone, subject in ((e.steps(0, 1), plain), (e, reward(lambda next_obs: next_obs[..., 0], time="prefix"))):
         said = check(subject, alone)["batch size"]
         assert said.status == "note" and said.text.startswith("not tested")
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"rnge": (0, 1)}, "reward: expected options out of .*, received rnge; did you mean range?"),
+    ({"backend": "jax"}, "backend: expected one of auto, torch, numpy, received jax"),
+    ({"backend": "jax", "vectorised": True}, "backend: expected one of auto"),
+    ({"range": 3}, "range: expected"), ({"range": (1,)}, "range: expected"), ({"range": (1, 0)}, "range: expected"),
+    ({"terms": "speed"}, "terms: expected names"), ({"terms": 3}, "terms: expected names")])
+def test_options_that_are_wrong_are_named(options: dict[str, Any], said: str, unchecked: None) -> None:
+    with pytest.raises(BadInput, match=said):
+        reward(lambda obs: obs[..., 0], **options)
+    with pytest.raises(BadInput, match=said):
+        reward(**options)(lambda obs: obs[..., 0])
+
+
+def test_a_reward_or_a_tensor_is_no_function(unchecked: None) -> None:
+    with pytest.raises(BadInput, match="received FunctionReward; it is a reward as it is"):
+        reward(reward(lambda obs: obs[..., 0]))
+    with pytest.raises(BadInput, match="expected a function, received Tensor"):
+        reward(torch.zeros(3))  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("answer", [
+    lambda obs: {"speed": obs[..., 0], "cost": None},
+    lambda obs: {"speed": float(obs[0]), "cost": None},
+    lambda obs: {"speed": obs[..., 0], "cost": [None] * len(obs)}])
+def test_a_term_that_is_none_is_named(answer: Any) -> None:
+    score = reward(answer).score(batch())
+    assert list(score.counts()) == ["the function returned None for term 'cost'"]
+    ignored = reward(answer, terms={"speed": 1.0, "cost": 0.0}).score(batch())
+    assert ignored.all_known, "a term of weight 0 does not matter"

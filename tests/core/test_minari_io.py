@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control import CartPoleEnv
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, MissingExtra, Unsupported
@@ -154,6 +155,10 @@ def test_what_minari_cannot_keep_is_refused_and_nothing_is_written(datasets: Pat
         to_minari(jump, "test-v0")
     with pytest.raises(BadInput, match="no-version"):
         to_minari(walk(0, 3), "no-version")
+    with pytest.raises(BadInput, match=r"received the class CartPoleEnv; pass CartPoleEnv\(...\)"):
+        to_minari(walk(0, 3), "test-v0", env=CartPoleEnv)
+    with pytest.raises(BadInput, match="env: expected an environment, its id or its spec, received int"):
+        to_minari(walk(0, 3), "test-v0", env=3)
     with pytest.raises(BadInput, match="at least one step"):
         to_minari(walk(0, 3).steps(0, 0), "test-v0")
     with pytest.raises(BadInput, match="at least one row"):

@@ -8,8 +8,12 @@ from plaudit.core.errors import BadInput
 from plaudit.core.seeds import Seeds
 from plaudit.feedback.fragments import sample_pairs
 from plaudit.feedback.oracles import Oracle
-from plaudit.learn.calibration import best_temperature, calibration, probabilities
+from plaudit.feedback.preferences import Preferences
+from plaudit.learn.bradley_terry import BradleyTerry, BradleyTerryConfig
+from plaudit.learn.calibration import best_temperature, calibration, measured, probabilities
 from plaudit.learn.features import StepFeatures
+from plaudit.learn.fitting import FitConfig, fit
+from plaudit.learn.losses import pair_loss
 from plaudit.learn.model import LearnedReward
 
 STORE = gaussian(200, 2, 1)
@@ -45,3 +49,50 @@ def test_undecided_pairs_have_no_calibration_but_a_probability() -> None:
     assert probabilities(truth(1.0), pairs).shape == (1, 5)
     with pytest.raises(BadInput, match="decided"):
         calibration(truth(1.0), pairs)
+
+
+def three_way(width: float, n: int) -> Preferences:
+    """Pairs that are first, second or equal as Rao and Kupper have it, of which the true scores are obs."""
+    pairs = sample_pairs(STORE, n, length=1)
+    gap = pairs.fragments(0).obs[:, 0, 0] - pairs.fragments(1).obs[:, 0, 0]  # type: ignore[index]
+    drawn = torch.rand(n, generator=Seeds(3).torch())
+    first, second = torch.sigmoid(gap - width), torch.sigmoid(-gap - width)
+    label = torch.where(drawn < first, 1.0, torch.where(drawn < first + second, 0.0, 0.5))
+    return pairs.labelled(label, tie=label == 0.5)
+
+
+def test_probabilities_know_the_width_of_ties() -> None:
+    pairs, model = three_way(0.8, 4000), truth(1.0)
+    BradleyTerry(model, BradleyTerryConfig(ties="rao-kupper", tie_width=0.8))
+    gap = pairs.fragments(0).obs[:, 0, 0] - pairs.fragments(1).obs[:, 0, 0]  # type: ignore[index]
+    assert torch.allclose(probabilities(model, pairs)[0], torch.sigmoid(gap - 0.8), atol=1e-6)
+    right, unaware = calibration(model, pairs), calibration(truth(1.0), pairs)
+    assert right.error < 0.03
+    assert right.log_loss.mean == pytest.approx(float(pair_loss(gap, pairs.label, tie=pairs.tie, ties="rao-kupper",
+                                                                tie_width=0.8).mean()), rel=1e-4)
+    assert right.accuracy == unaware.accuracy, "which of the two is better does not depend on the width"
+    copy = truth(1.0)
+    copy.load_state_dict(model.state_dict())
+    assert torch.equal(probabilities(copy, pairs), probabilities(model, pairs))
+
+
+def test_half_of_the_brier_score_of_three_outcomes_is_that_of_two_without_ties() -> None:
+    pairs = three_way(0.8, 500)
+    p = torch.rand(500, generator=Seeds(4).torch())
+    plain = measured(torch.stack([p, 1 - p]), pairs)
+    assert plain.brier == pytest.approx(float((p - pairs.label).square().mean()), rel=1e-5)
+    equal = pairs[torch.where(pairs.tie)[0][:1]]
+    assert measured(torch.tensor([[0.2], [0.3]]), equal, ties=True).brier == pytest.approx((0.04 + 0.09 + 0.25) / 2)
+
+
+def test_a_fit_with_ties_of_their_own_chooses_its_temperature_by_all_outcomes() -> None:
+    pairs = three_way(0.8, 1500)
+    config = FitConfig(lr=0.05, epochs=20, ties="rao-kupper", tie_width=0.8, held_out=0.4)
+    fitted = fit(pairs, fields=("obs",), hidden=(), config=config)
+    assert fitted.reward.tie_width == 0.8 and fitted.calibration is not None
+    assert fitted.calibration.error < 0.06
+    assert float(fitted.reward.temperature) == pytest.approx(1.0, rel=0.2)
+    gap = pairs.fragments(0).obs[:, 0, 0] - pairs.fragments(1).obs[:, 0, 0]  # type: ignore[index]
+    everything = torch.ones(len(pairs)).bool()
+    assert best_temperature(4 * gap, pairs.label, everything, tie=pairs.tie, tie_width=0.8) == pytest.approx(4.0,
+                                                                                                          rel=0.1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from plaudit.learn.comparing import pair_data
 from plaudit.learn.features import StepFeatures
 from plaudit.learn.fitting import FitConfig, Fitted, fit
 from plaudit.learn.model import LearnedReward
+from plaudit.optimize.align.config import AlignConfig
+from plaudit.optimize.rl.ppo import PPOConfig
 
 WEIGHTS = torch.tensor([1.0, -2.0, 0.5])
 STORE = gaussian(300, 5, 3)
@@ -286,7 +289,8 @@ def test_a_group_without_pairs_stands_still() -> None:
     pairs = noisy(100)
     model = LearnedReward(StepFeatures.of(STORE, fields=("obs",)), hidden=(), groups=(0, 1))
     before = model.net.flat.detach().clone()
-    BradleyTerry(model, BradleyTerryConfig(lr=0.05)).updates(pair_data(model, pairs, over="sum"), 3)
+    loss = BradleyTerry(model, BradleyTerryConfig(lr=0.05)).updates(pair_data(model, pairs, over="sum"), 3)
+    assert loss.isnan().tolist() == [False, True], "no pairs give no loss, not one of 0"
     assert torch.equal(model.net.flat[1], before[1]) and not torch.equal(model.net.flat[0], before[0])
 
 
@@ -296,3 +300,10 @@ def test_a_group_without_pairs_stands_still() -> None:
 def test_impossible_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
         fit(noisy(20), config=FitConfig(**wrong), **LINEAR)
+
+
+def test_a_misspelt_option_is_named_with_the_nearest_right_one() -> None:
+    for kind in (FitConfig, PPOConfig, AlignConfig):
+        with pytest.raises(BadInput, match=f"{kind.__name__}: expected options out of .*received epoch; did you mean"):
+            kind(epoch=3)  # type: ignore[call-arg]
+    assert replace(FitConfig(epochs=3), lr=0.1).epochs == copy.deepcopy(FitConfig(epochs=3)).epochs == 3

@@ -19,9 +19,11 @@ from plaudit.core.functions import EnvReward
 from plaudit.core.needs import Needs
 from plaudit.core.reward import Carry, Reward
 from plaudit.core.score import Score
-from plaudit.core.targets import Target, load_target
+from plaudit.core.targets import Target, load_target, refuse_bare_file
 
 Reduce = Literal["sum", "last", "max", "any"]
+FORMS = "file.py:name[:sum|last|max|any], module:name[:...], info:KEY[:...] or env"
+"""How an intent is written."""
 REDUCES: tuple[Reduce, ...] = ("sum", "last", "max", "any")
 USUAL_KEYS = ("is_success", "success", "goal_reached", "task_success", "solved")
 
@@ -152,8 +154,14 @@ def parse_intent(text: str) -> Intent:
     body, reduce = split_intent(text)
     if body.startswith("info:"):
         return info_intent(body.removeprefix("info:"), reduce=reduce, text=text)
-    with option("intent"):
-        return target_intent(load_target(body), reduce=reduce, text=text)
+    try:
+        with option("intent"):
+            return target_intent(load_target(body), reduce=reduce, text=text)
+    except BadInput as error:
+        head, cause = body.partition(":")[0], error.__cause__ and error.__cause__.__cause__
+        if isinstance(cause, ModuleNotFoundError) and cause.name == head:
+            raise BadInput("intent", expected=FORMS, received=text, fix=f"there is no module {head}") from error
+        raise
 
 
 def split_intent(text: str) -> tuple[str, Reduce | None]:
@@ -166,10 +174,11 @@ def split_intent(text: str) -> tuple[str, Reduce | None]:
     reduce: Reduce | None = next((r for r in REDUCES if r == tail and ":" in head), None)
     body = head if reduce else text
     name, _, rest = body.partition(":")
-    if not name or not rest or ":" in rest:
+    refuse_bare_file("intent", body)
+    if not name or not rest or ":" in rest or text.startswith("env:"):
         fix = f"{tail} is none of {', '.join(REDUCES)}" if ":" in rest else ""
-        raise BadInput("intent", expected="file.py:name[:sum|last|max|any], info:KEY[:...] or env", received=text,
-                       fix=fix)
+        fix = "env alone is the environment's own return" if text.startswith("env:") else fix
+        raise BadInput("intent", expected=FORMS, received=text, fix=fix)
     return body, reduce
 
 

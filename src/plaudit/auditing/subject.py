@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import inspect
 from collections.abc import Callable, Mapping
@@ -19,7 +18,15 @@ from plaudit.core.functions import NAMED_FIELDS, EnvReward, FunctionReward
 from plaudit.core.naming import source_of
 from plaudit.core.reward import Reward
 from plaudit.core.saving import FILE, is_saved_reward, load_reward, reward_spec
-from plaudit.core.targets import Target, file_hash, load_target, looks_like_target, option
+from plaudit.core.targets import (
+    Target,
+    file_hash,
+    load_target,
+    looks_like_target,
+    option,
+    public_names,
+    refuse_bare_file,
+)
 from plaudit.tasks.base import Task
 from plaudit.tasks.making import task_of
 
@@ -74,6 +81,8 @@ def recognise(target: str | Path | Reward | Task | Callable[..., Any], *, env: E
                               name=text, words="saved reward")
         _not_a_file(text)
         if not looks_like_target(text):
+            if env is not None:
+                _no_reward(text)
             return _of_environment(text, kwargs, None, name=text)
         loaded = load_target(text)
         thing = loaded.thing
@@ -223,21 +232,17 @@ def name_of(thing: Any) -> str | None:
 
 def _not_a_file(text: str) -> None:
     """A file or folder alone is no target: says what it lacks."""
+    refuse_bare_file("target", text)
     path = Path(text)
-    if path.suffix == ".py":
-        names = _public_names(path)
-        raise BadInput("target", expected="a name in the file, as in file.py:name", received=text,
-                       fix=f"it defines {', '.join(f'{text}:{n}' for n in names[:6])}" if names else
-                       "check the path" if not path.is_file() else "it defines no function or class")
     if path.name == FILE or path.exists() or (path.suffix and "/" in text and ":" not in text):
         raise BadInput("target", expected=f"a saved reward: a folder with {FILE}", received=text,
                        fix="plaudit.save_reward(reward, folder) writes one")
 
 
-def _public_names(path: Path) -> list[str]:
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError):
-        return []
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+def _no_reward(text: str) -> None:
+    """An environment's name is no reward to play on another environment."""
+    file = Path(f"{text}.py")
+    near = [f"{file}:{name}" for name in public_names(file)[:6]]
+    raise BadInput("target", expected="a reward beside --env, such as file.py:name", received=text,
+                   fix=f"did you mean {', '.join(near)}?" if near else
+                   "leave --env out to audit an environment's own reward")

@@ -54,7 +54,7 @@ def load_model(name: str, options: ModelOptions | None = None) -> Any:
 
     from plaudit.core.reward import Reward
     from plaudit.core.saving import is_saved_reward, load_reward
-    from plaudit.core.targets import load_target, looks_like_target
+    from plaudit.core.targets import load_target, looks_like_target, refuse_bare_file
     from plaudit.learn.text import follow_up_names as follow_up
 
     options = options or ModelOptions()
@@ -68,6 +68,7 @@ def load_model(name: str, options: ModelOptions | None = None) -> Any:
     if follow_up.names(name):
         return follow_up.load(name, device=options.device, dtype=options.dtype, max_length=options.max_length,
                               batch_tokens=options.batch_tokens or "auto", truncation=options.truncation)
+    refuse_bare_file("--model", name)
     if looks_like_target(name):
         from plaudit.specify.text.given import as_reward, within_limits
 

@@ -14,11 +14,12 @@ from functools import reduce
 from typing import Any, ClassVar, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, Unsupported
+from plaudit.core.joining import join_members, join_terms, join_why, over_value, put_together
 from plaudit.core.needs import Needs, Reads
 from plaudit.core.reward import UNBOUNDED, Carry, Range, Reward
 from plaudit.core.schedules import Controller, LagrangeMultiplier, Schedule
@@ -33,9 +34,19 @@ def as_reward(thing: Reward | float | Callable[..., Any]) -> Reward:
         return thing
     if isinstance(thing, int | float):
         return Constant(float(thing))
+    if not callable(thing):
+        refuse_no_reward("reward", thing)
     from plaudit.core.functions import reward
 
     return reward(thing)
+
+
+def refuse_no_reward(name: str, thing: object) -> None:
+    """Raises `BadInput` where something is no Reward."""
+    if not isinstance(thing, Reward):
+        raise BadInput(name, expected="a Reward",
+                       received="None" if thing is None else f"{type(thing).__name__} {repr(thing)[:60]}",
+                       fix="plaudit.reward(fn) makes one of a function" if callable(thing) else "")
 
 
 class Node(Reward):
@@ -44,6 +55,8 @@ class Node(Reward):
     def __init__(self, parts: Sequence[Reward], *, name: str) -> None:
         self.parts: tuple[Reward, ...] = tuple(parts)
         self.name = name
+        for i, part in enumerate(self.parts):
+            refuse_no_reward(f"part {i} of {name}", part)
         self.needs = reduce(Needs.__or__, (p.needs for p in self.parts), Needs())
 
     @abstractmethod
@@ -61,7 +74,8 @@ class Node(Reward):
 
     def stream(self, step: Episodes, carry: Carry) -> tuple[Score, Carry]:
         pairs = [part.stream(step, c) for part, c in zip(self.parts, carry, strict=True)]
-        return self.combine([score for score, _ in pairs], step), [c for _, c in pairs]
+        scores = [score for score, _ in pairs]
+        return self.scored(step, lambda: self.combine(scores, step)), [c for _, c in pairs]
 
     def restart(self, carry: Carry, rows: Tensor) -> Carry:
         return [part.restart(c, rows) for part, c in zip(self.parts, carry, strict=True)]
@@ -95,10 +109,7 @@ class Sum(Node):
 
     def __init__(self, terms: Sequence[tuple[Weight, Reward]], *, name: str = "sum") -> None:
         super().__init__([reward for _, reward in terms], name=name)
-        self.factors: tuple[Weight, ...] = tuple(weight for weight, _ in terms)
-        for factor in self.factors:
-            if isinstance(factor, int | float) and not math.isfinite(factor):
-                raise BadInput("weight", expected="a finite number, a Schedule or a Controller", received=factor)
+        self.factors: tuple[Weight, ...] = tuple(_as_weight(weight) for weight, _ in terms)
         self._set_weights([_value_of(f, 0.0) for f in self.factors])
 
     def _set_weights(self, weights: list[float]) -> None:
@@ -111,9 +122,9 @@ class Sum(Node):
         counted = [(w, s) for w, s in zip(self.weights, scores, strict=True) if w != 0]
         zero = torch.zeros(episodes.mask.shape, device=episodes.device)
         value = sum((w * s.value for w, s in counted), zero)
-        terms, weights = _join_terms([(w, p.name, s) for w, p, s in zip(self.weights, self.parts, scores, strict=True)])
-        return Score.of(value, mask=episodes.mask, terms=terms, weights=weights, why=_join_why(s for _, s in counted),
-                        members=_join_members([s for _, s in counted], lambda xs: sum(
+        terms, weights = join_terms([(w, p.name, s) for w, p, s in zip(self.weights, self.parts, scores, strict=True)])
+        return Score.of(value, mask=episodes.mask, terms=terms, weights=weights, why=join_why(s for _, s in counted),
+                        members=join_members([s for _, s in counted], lambda xs: sum(
                             (w * x for (w, _), x in zip(counted, xs, strict=True)), zero)))
 
     def advance(self, progress: float, metrics: Mapping[str, float] | None = None) -> None:
@@ -174,7 +185,7 @@ class Clip(Node):
         self.range = (_limit(low, min, max), _limit(high, min, max))
 
     def combine(self, scores: Sequence[Score], episodes: Episodes) -> Score:
-        return _over_value(scores[0], lambda x: x.clamp(self.min, self.max))
+        return over_value(scores[0], lambda x: x.clamp(self.min, self.max))
 
 
 class Gate(Node):
@@ -193,7 +204,7 @@ class Gate(Node):
 
         return Score.of(through(inner.value), mask=episodes.mask, weights=inner.weights,
                         terms={n: through(t) for n, t in inner.terms.items()},
-                        why=_join_why([gate, inner]), members=None if inner.members is None else through(inner.members))
+                        why=join_why([gate, inner]), members=None if inner.members is None else through(inner.members))
 
 
 class Fallback(Node):
@@ -208,8 +219,8 @@ class Fallback(Node):
         value = torch.where(first.known, first.value, second.value)
         terms = {self.parts[0].name: torch.where(first.known, first.value, 0.0),
                  f"{self.parts[1].name} (fallback)": torch.where(first.known, 0.0, second.value)}
-        return Score.of(value, mask=episodes.mask, terms=terms, why=_join_why([first, second]),
-                        members=_join_members(scores, lambda xs: torch.where(first.known, xs[0], xs[1])))
+        return Score.of(value, mask=episodes.mask, terms=terms, why=join_why([first, second]),
+                        members=join_members(scores, lambda xs: torch.where(first.known, xs[0], xs[1])))
 
 
 class Extreme(Node):
@@ -226,8 +237,8 @@ class Extreme(Node):
     def combine(self, scores: Sequence[Score], episodes: Episodes) -> Score:
         pick = torch.amax if self.largest else torch.amin
         return Score.of(pick(torch.stack([s.value for s in scores]), 0), mask=episodes.mask,
-                        terms=_join_terms([(1.0, p.name, s) for p, s in zip(self.parts, scores, strict=True)])[0],
-                        why=_join_why(scores), members=_join_members(scores, lambda xs: pick(torch.stack(xs), 0)))
+                        terms=join_terms([(1.0, p.name, s) for p, s in zip(self.parts, scores, strict=True)])[0],
+                        why=join_why(scores), members=join_members(scores, lambda xs: pick(torch.stack(xs), 0)))
 
 
 def minimum(*rewards: Reward) -> Reward:
@@ -251,7 +262,7 @@ class Ensemble(Node):
 
     def combine(self, scores: Sequence[Score], episodes: Episodes) -> Score:
         members = torch.stack([s.value for s in scores])
-        return Score.of(members.mean(0), mask=episodes.mask, members=members, why=_join_why(scores))
+        return Score.of(members.mean(0), mask=episodes.mask, members=members, why=join_why(scores))
 
 
 class OfMembers(Node):
@@ -314,7 +325,7 @@ class PotentialDifference(Node):
         here = scores[0]
         there = self.parts[0].score(episodes.replace(obs=episodes.next_obs))
         after = torch.where(episodes.terminated, 0.0, there.value)
-        return Score.of(self.discount * after - here.value, mask=episodes.mask, why=_join_why([here, there]))
+        return Score.of(self.discount * after - here.value, mask=episodes.mask, why=join_why([here, there]))
 
 
 class Constrained(Node):
@@ -333,10 +344,10 @@ class Constrained(Node):
         price = self.multiplier.value
         if price == 0:
             return reward
-        terms, weights = _join_terms([(1.0, self.parts[0].name, reward), (-price, self.parts[1].name, cost)])
+        terms, weights = join_terms([(1.0, self.parts[0].name, reward), (-price, self.parts[1].name, cost)])
         return Score.of(reward.value - price * (cost.value - self.limit), mask=episodes.mask, terms=terms,
-                        weights=weights, why=_join_why(scores),
-                        members=_join_members(scores, lambda xs: xs[0] - price * (xs[1] - self.limit)))
+                        weights=weights, why=join_why(scores),
+                        members=join_members(scores, lambda xs: xs[0] - price * (xs[1] - self.limit)))
 
     def advance(self, progress: float, metrics: Mapping[str, float] | None = None) -> None:
         super().advance(progress, metrics)
@@ -366,6 +377,8 @@ def lexicographic(rewards: Sequence[Reward], *, resolution: Sequence[float], hor
     """
     if len(resolution) != len(rewards) or any(r <= 0 for r in resolution):
         raise BadInput("resolution", expected=f"{len(rewards)} positive numbers", received=list(resolution))
+    for i, reward in enumerate(rewards):
+        refuse_no_reward(f"rewards[{i}]", reward)
     weights, below = [1.0], 0.0
     for i in range(len(rewards) - 1, 0, -1):
         low, high = rewards[i].range
@@ -379,6 +392,9 @@ def lexicographic(rewards: Sequence[Reward], *, resolution: Sequence[float], hor
 
 class PerMember(Node):
     """A stacked population: row b is scored by the reward of its member, `episodes.member[b]`.
+
+    Opinions of ensembles are kept; where rewards have different numbers of them (one that is no ensemble has 1), each
+    is repeated until all have as many, so that mean, spread and worst of every row are those of its own reward.
 
     Its terms are those that any member has, each as what it paid (value times weight, since members may weigh the
     same term differently). A term that a row's own member lacks paid 0 there, and is unknown where the row is.
@@ -403,11 +419,11 @@ class PerMember(Node):
     def evaluate(self, episodes: Episodes) -> Score:
         """Scores each row once, by its own member (`combine` would score every row by every member)."""
         own = [(rows, self.parts[m].score(episodes[rows])) for m, rows in self._rows(episodes)]
-        return _put_together(own, episodes, dtype=torch.float32)
+        return put_together(own, episodes, dtype=torch.float32)
 
     def combine(self, scores: Sequence[Score], episodes: Episodes) -> Score:
         own = [(rows, scores[m].rows(rows)) for m, rows in self._rows(episodes)]
-        return _put_together(own, episodes, dtype=reduce(torch.promote_types, (s.value.dtype for s in scores)))
+        return put_together(own, episodes, dtype=reduce(torch.promote_types, (s.value.dtype for s in scores)))
 
     def refuse_others(self, ids: Iterable[int], *, argument: str = "episodes.member") -> None:
         """Raises `BadInput` where an id has no reward here."""
@@ -428,6 +444,23 @@ class PerMember(Node):
 # --- helpers -----------------------------------------------------------------------------------------
 
 
+def _as_weight(weight: object) -> Weight:
+    """A weight of a sum, numbers of other libraries as floats."""
+    if isinstance(weight, Schedule | Controller):
+        return weight
+    expected = "a finite number, a Schedule or a Controller"
+    if isinstance(weight, Reward):
+        raise BadInput("weight", expected=expected, received=f"the reward {weight.name}",
+                       fix="a.gated_by(b) pays a where b is above zero; for a product, multiply in one function")
+    try:
+        number = math.nan if isinstance(weight, str) else float(cast(Any, weight))
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise BadInput("weight", expected=expected, received=weight)
+    return number
+
+
 def _value_of(weight: Weight, progress: float) -> float:
     if isinstance(weight, Controller):
         return float(weight.value)
@@ -436,59 +469,3 @@ def _value_of(weight: Weight, progress: float) -> float:
 
 def _limit(x: float, low: float, high: float) -> float:
     return min(max(x, low), high)
-
-
-def _over_value(score: Score, fn: Callable[[Tensor], Tensor]) -> Score:
-    return Score.of(fn(score.value), mask=score.mask, terms=score.terms, weights=score.weights, why=score.why,
-                    members=None if score.members is None else fn(score.members))
-
-
-def _put_together(parts: Sequence[tuple[Int[Tensor, "_"], Score]], episodes: Episodes, *, dtype: torch.dtype) -> Score:
-    """One score out of those of different rows; terms as what they paid."""
-    value = torch.zeros(episodes.mask.shape, dtype=dtype, device=episodes.device)
-    why: dict[str, Tensor] = {}
-    for rows, score in parts:
-        value[rows] = score.value.to(dtype)
-        for reason, mask in score.why.items():
-            why.setdefault(reason, torch.zeros_like(episodes.mask))[rows] = mask
-    lacking = torch.where(value.isfinite(), torch.zeros_like(value), torch.nan)
-    terms: dict[str, Tensor] = {}
-    for rows, score in parts:
-        for term in score.terms:
-            terms.setdefault(term, lacking.clone())[rows] = score.contribution(term).to(dtype)
-    return Score.of(value, mask=episodes.mask, terms=terms, why=why)
-
-
-def _join_why(scores: Iterable[Score]) -> dict[str, Bool[Tensor, "B T"]]:
-    why: dict[str, Tensor] = {}
-    for score in scores:
-        for reason, mask in score.why.items():
-            why[reason] = why[reason] | mask if reason in why else mask
-    return why
-
-
-def _join_members(scores: Sequence[Score], fn: Callable[[list[Tensor]], Tensor]) -> Float[Tensor, "H B T"] | None:
-    sizes = {s.members.shape[0] for s in scores if s.members is not None}
-    if not sizes:
-        return None
-    if len(sizes) > 1:
-        raise Unsupported(f"ensembles of different sizes {sorted(sizes)} cannot be combined member by member; "
-                          "take mean(...) of one of them first")
-    (H,) = sizes
-    return fn([s.value.expand(H, *s.value.shape) if s.members is None else s.members for s in scores])
-
-
-def _join_terms(parts: Sequence[tuple[float, str, Score]]) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Terms under their own names where these are unique, else with the reward's name in front."""
-    names = [term for _, _, score in parts for term in score.terms]
-    terms: dict[str, Tensor] = {}
-    weights: dict[str, float] = {}
-    for weight, owner, score in parts:
-        for term, value in score.terms.items():
-            key = term if names.count(term) == 1 or term == owner else f"{owner}.{term}"
-            copies = 2
-            while key in terms:
-                key, copies = f"{term} ({copies})", copies + 1
-            terms[key] = value
-            weights[key] = weight * score.weights.get(term, 1.0)
-    return terms, weights

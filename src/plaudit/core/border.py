@@ -13,6 +13,7 @@ from torch import Tensor
 from plaudit.core.errors import BadInput
 
 Backend = Literal["auto", "torch", "numpy"]
+_RESULT = "the result"
 
 
 @dataclass(frozen=True)
@@ -84,32 +85,33 @@ def read_answer(out: Any, shape: tuple[int, ...], *, like: torch.device, last: b
         BadInput: on a wrong length or a type that is no number.
     """
     if isinstance(out, tuple) and len(cast(tuple[Any, ...], out)) == 2 and isinstance(out[1], Mapping):
-        value, why = _numbers(out[0], shape, like, "the result", last)
+        value, why = _numbers(out[0], shape, like, _RESULT, last)
         named = cast(Mapping[object, Any], out[1])
         return Answer(value, {str(n): _numbers(t, shape, like, f"term {n!r}", last)[0] for n, t in named.items()}, why)
     if isinstance(out, Mapping):
         if not out:
-            raise BadInput("the result", expected="at least one named term", received="an empty dictionary")
+            raise BadInput(_RESULT, expected="at least one named term", received="an empty dictionary")
         named = cast(Mapping[object, Any], out)
         pairs = {str(n): _numbers(t, shape, like, f"term {n!r}", last) for n, t in named.items()}
         value = torch.stack([v for v, _ in pairs.values()]).sum(0)
         return Answer(value, {n: v for n, (v, _) in pairs.items()},
                       {r: m for _, w in pairs.values() for r, m in w.items()})
-    value, why = _numbers(out, shape, like, "the result", last)
+    value, why = _numbers(out, shape, like, _RESULT, last)
     return Answer(value, {}, why)
 
 
 def _numbers(x: Any, shape: tuple[int, ...], device: torch.device, name: str,
              last: bool) -> tuple[Tensor, dict[str, Tensor]]:
     why: dict[str, Tensor] = {}
+    none = "the function returned None" + (f" for {name}" if name != _RESULT else "")
     if x is None:
         return (torch.full(shape, torch.nan, device=device),
-                {"the function returned None": torch.ones(shape, dtype=torch.bool, device=device)})
+                {none: torch.ones(shape, dtype=torch.bool, device=device)})
     numbers: Any = x
     if isinstance(x, list | tuple):
         many = cast(Sequence[Any], x)
         if any(v is None for v in many):
-            why["the function returned None"] = torch.tensor([v is None for v in many], device=device)
+            why[none] = torch.tensor([v is None for v in many], device=device)
             numbers = [float("nan") if v is None else v for v in many]
     try:
         value = numbers.detach() if isinstance(numbers, Tensor) else torch.as_tensor(np.asarray(numbers))

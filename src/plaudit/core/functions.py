@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, cast, overload
+from typing import Any, cast, get_args, overload
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from plaudit.core.border import Answer, Backend, as_rows, read_answer
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import RAISED, BadInput, PlauditError
 from plaudit.core.limits import TimedOut, call_within
+from plaudit.core.misspelt import refuse_misspelt
 from plaudit.core.needs import Across, Needs, State, Time
 from plaudit.core.probing import Mode, find_mode
 from plaudit.core.reward import UNBOUNDED, Carry, Range, Reward, describe_failure
@@ -222,7 +223,7 @@ def reward(fn: None = None, /, *, name: str = ..., range: Range = ..., terms: Se
 def reward(fn: Callable[..., Any] | None = None, /, *, name: str = "", range: Range = UNBOUNDED,
            terms: Sequence[str] | Mapping[str, float] = (), time: Time = "step", across: Across = "row",
            state: State = "none", vectorised: bool | None = None, backend: Backend = "auto",
-           time_limit_s: float | None = None) -> Any:
+           time_limit_s: float | None = None, **misspelt: Any) -> Any:
     """Makes a Reward of a plain function; works as a decorator, with or without arguments.
 
     The function takes any of the named fields `obs, action, next_obs, terminated, truncated,
@@ -246,6 +247,7 @@ def reward(fn: Callable[..., Any] | None = None, /, *, name: str = "", range: Ra
         backend: Whether the function gets `torch` tensors or `numpy` arrays (`auto` finds out; NumPy where the
             probing is skipped).
         time_limit_s: Wall-clock limit of a call; what is late is unknown.
+        misspelt: None: other options are refused, with the nearest of these.
 
     Raises:
         BadInput: when the function asks for an argument that is no field, or an option is wrong.
@@ -258,13 +260,21 @@ def reward(fn: Callable[..., Any] | None = None, /, *, name: str = "", range: Ra
         >>> upright(e).tolist()
         [[1.0, 1.0, 1.0, 1.0, 1.0]]
     """
+    if misspelt:
+        refuse_misspelt("reward", misspelt, ("name", "range", "terms", "time", "across", "state", "vectorised",
+                                             "backend", "time_limit_s"))
     if fn is None:
         return partial(reward, name=name, range=range, terms=terms, time=time, across=across, state=state,
                        vectorised=vectorised, backend=backend, time_limit_s=time_limit_s)
+    if isinstance(fn, Reward):
+        raise BadInput("fn", expected="a function", received=type(fn).__name__, fix="it is a reward as it is")
     if not callable(fn):
         raise BadInput("fn", expected="a function", received=type(fn).__name__)
-    if not range[0] <= range[1]:
-        raise BadInput("range", expected="(smallest, largest)", received=range)
+    range = _range(range)
+    if backend not in get_args(Backend):
+        raise BadInput("backend", expected=f"one of {', '.join(get_args(Backend))}", received=backend)
+    if isinstance(terms, str) or not isinstance(terms, Sequence | Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadInput("terms", expected="names, or a dictionary of their weights", received=terms)
     if across == "group":
         raise BadInput("across", expected="row or batch for a plain function", received=across)
     mode = None
@@ -311,6 +321,16 @@ def _arguments(fn: Callable[..., Any]) -> tuple[str, ...]:
                            fix=f"rename it to {near!r}, or give it a default")
         names.append(p.name)
     return tuple(names)
+
+
+def _range(given: Any) -> Range:
+    try:
+        low, high = (float(x) for x in given)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not low <= high:
+        raise BadInput("range", expected="(smallest, largest)", received=given)
+    return low, high
 
 
 def _lost(N: int, reason: str, *, device: torch.device) -> Answer:

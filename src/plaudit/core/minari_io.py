@@ -85,11 +85,13 @@ def to_minari(episodes: Episodes, dataset_id: str, *, env: str | gymnasium.Env[A
         The `minari.MinariDataset`.
 
     Raises:
-        BadInput: when the id is taken or malformed, or `next_obs` of a step is not `obs` of the one after it.
+        BadInput: when the id is taken or malformed, `env` is something else, or `next_obs` of a step is not `obs` of
+            the one after it.
         MissingExtra: when Minari is not installed.
     """
     minari = cast(Any, require("minari", extra="envs"))
     collector = cast(Any, require("minari.data_collector", extra="envs"))
+    _check_env(env)
     folder = new_folder(dataset_id)
     buffers = [_buffer(row, number) for number, row in enumerate(episodes.to_list())]
     if not buffers:
@@ -104,6 +106,17 @@ def to_minari(episodes: Episodes, dataset_id: str, *, env: str | gymnasium.Env[A
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # nothing half-written; it did not exist before
         raise
+
+
+def _check_env(env: object) -> None:
+    from gymnasium import Env
+    from gymnasium.envs.registration import EnvSpec
+
+    if env is not None and not isinstance(env, str | Env | EnvSpec):
+        is_class = isinstance(env, type)
+        raise BadInput("env", expected="an environment, its id or its spec",
+                       received=f"the class {env.__name__}" if is_class else type(env).__name__,
+                       fix=f"pass {env.__name__}(...)" if is_class else "")
 
 
 # --- reading -------------------------------------------------------------------------------------------

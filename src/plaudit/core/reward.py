@@ -45,13 +45,24 @@ class Reward(ABC):
         """Computes the score; may raise (use `score`, which does not)."""
 
     def score(self, episodes: Episodes) -> Score:
-        """The numbers with what is known of them. Never raises: a failure is an unknown with its reason."""
+        """The numbers with what is known of them: a failure of the reward is an unknown with its reason.
+
+        Raises:
+            BadInput: for something that is no `Episodes`.
+        """
+        if not isinstance(episodes, Episodes):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BadInput("episodes", expected="Episodes", received=type(episodes).__name__,
+                           fix="Episodes.of_transitions(obs=..., action=..., next_obs=...) makes them of tensors")
+        return self.scored(episodes, lambda: self.evaluate(episodes))
+
+    def scored(self, episodes: Episodes, evaluate: Callable[[], Score]) -> Score:
+        """What `evaluate` gives, within the border: whatever it raises is an unknown with its reason."""
         missing = [f for f in sorted(self.needs.fields) if not _has(episodes, f)]
         if missing:
             return Score.unknown(episodes.mask, f"{self.name} reads {', '.join(missing)}, which these episodes lack")
         try:
-            score = self.evaluate(episodes)
-        except RAISED as error:  # the border: whatever a user's reward raises becomes an unknown with its reason
+            score = evaluate()
+        except RAISED as error:
             return Score.unknown(episodes.mask, describe_failure(self.name, error))
         return score if score.terms else _with_own_term(score, self.name)
 
@@ -118,7 +129,9 @@ class Reward(ABC):
         return self if isinstance(other, int | float) and other == 0 else self + other
 
     def __sub__(self, other: Reward | float) -> Reward:
-        return self + (-1.0) * (other if isinstance(other, Reward) else float(other))
+        from plaudit.core import algebra
+
+        return self + (-1.0 * algebra.as_reward(other) if not isinstance(other, int | float) else -other)
 
     def __rsub__(self, other: Reward | float) -> Reward:
         return -1.0 * self + other
@@ -134,6 +147,9 @@ class Reward(ABC):
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> Reward:
+        if isinstance(divisor, Reward) or not divisor:
+            raise BadInput("divisor", expected="a number that is not 0", received=divisor,
+                           fix="for a quotient, divide in one function" if isinstance(divisor, Reward) else "")
         return self * (1.0 / divisor)
 
     def clip(self, min: float = -math.inf, max: float = math.inf) -> Reward:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import difflib
 import hashlib
@@ -38,6 +39,30 @@ def looks_like_target(text: str) -> bool:
     return bool(head) and name.replace(".", "").isidentifier()
 
 
+def refuse_bare_file(option: str, text: str) -> None:
+    """Refuses a Python file that is named without what is meant in it; tells what it defines, and runs none of it.
+
+    Raises:
+        BadInput: for `file.py`.
+    """
+    path = Path(text)
+    if path.suffix == ".py" and ":" not in text:
+        names = public_names(path)
+        raise BadInput(option, expected="a name in the file, as in file.py:name", received=text,
+                       fix=f"it defines {', '.join(f'{text}:{n}' for n in names[:6])}" if names else
+                       "check the path" if not path.is_file() else "it defines no function or class")
+
+
+def public_names(path: Path) -> list[str]:
+    """The functions and classes at the top of a file, read and not run; none where it cannot be read."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return []
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
 def load_target(text: str) -> Target:
     """Imports the file or module and returns the object of that name.
 
@@ -51,6 +76,7 @@ def load_target(text: str) -> Target:
         3.0
     """
     head, _, name = text.rpartition(":")
+    refuse_bare_file("target", text)
     if not head or not name:
         raise BadInput("target", expected="file.py:name or module:name", received=text)
     module = _module_of_file(Path(head), text) if head.endswith(".py") else _module(head, text)

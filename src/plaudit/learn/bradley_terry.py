@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plaudit.core.errors import BadInput
+from plaudit.core.misspelt import Options
 from plaudit.core.stacked_adam import MemberNoise, PerMember, PopulationAdam, per_member
 from plaudit.feedback.oracles import Over, check_over
 from plaudit.learn.comparing import PairData
@@ -22,7 +23,7 @@ Standard = Literal["mean", "top", "scale", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BradleyTerryConfig:
+class BradleyTerryConfig(Options):
     """Options of the loss and the optimiser.
 
     Raises:
@@ -85,6 +86,7 @@ class BradleyTerry:
 
     def __init__(self, model: LearnedReward, config: BradleyTerryConfig | None = None) -> None:
         self.model, self.config = model, config or BradleyTerryConfig()
+        model.tie_width = self.config.tie_width if self.config.ties == "rao-kupper" else 0.0
         self.device = model.net.flat.device
         self.adam = PopulationAdam([model.net.flat], eps=1e-8)
         self.scorer = FragmentScorer(model.net)
@@ -116,7 +118,7 @@ class BradleyTerry:
     @torch.no_grad()
     def step(self, data: PairData, index_Kb: Int[Tensor, "K b"], *, counts_Kb: Tensor | None = None,
              active_K: Tensor | None = None) -> Float[Tensor, "K"]:
-        """One optimiser step of every network on its pairs; returns the mean losses before it.
+        """One optimiser step of every network on its pairs; returns the mean losses before it (NaN: it has none).
 
         Args:
             data: The pairs.
@@ -134,7 +136,7 @@ class BradleyTerry:
             self.model.net.flat.grad.addcmul_(self.model.net.flat, self.decay)
         moves = total > 0 if active_K is None else (total > 0) & active_K
         self.adam.step(lr=self.lr, max_norm=self.max_norm, active=None if bool(moves.all()) else moves)
-        return (self.losses(gap, data, index_Kb) * share).sum(1)
+        return torch.where(total > 0, (self.losses(gap, data, index_Kb) * share).sum(1), torch.nan)
 
     # --- many steps --------------------------------------------------------------------------------------
 
@@ -160,13 +162,13 @@ class BradleyTerry:
             part = slice(at, at + self.config.batch)
             losses.append(self.step(data, shuffled[:, part].clamp(min=0), active_K=active_K,
                                     counts_Kb=None if whole else counts[:, part].float()))
-        if whole:
-            return torch.stack(losses).mean(0)
-        met = torch.stack([part.any(1) for part in counts.split(self.config.batch, 1)])
-        return torch.where(met, torch.stack(losses), torch.nan).nanmean(0)
+        return torch.stack(losses).nanmean(0)
 
     def updates(self, data: PairData, times: int) -> Float[Tensor, "K"]:
-        """Some steps on pairs drawn with replacement, as learning beside an agent does; returns the mean losses."""
+        """Some steps on pairs drawn with replacement, as learning beside an agent does; returns the mean losses.
+
+        The loss of a network whose group has no pairs is NaN.
+        """
         of_networks = self._of_networks(data.rows)
         sizes = torch.tensor([len(r) for r in of_networks], device=self.device)
         rows = self._orders(of_networks)
@@ -176,7 +178,7 @@ class BradleyTerry:
         for _ in range(times):
             drawn = (self.noise.uniform(self.config.batch) * sizes.unsqueeze(1)).long().clamp(max=rows.shape[1] - 1)
             losses.append(self.step(data, rows.gather(1, drawn).clamp(min=0), counts_Kb=None if whole else here))
-        return torch.stack(losses).mean(0)
+        return torch.stack(losses).nanmean(0)
 
     def _of_networks(self, rows: Sequence[Tensor]) -> list[Tensor]:
         return [r for r in rows for _ in range(self.model.H)]

@@ -15,7 +15,7 @@ from plaudit.core.statistics import mean_interval
 from plaudit.feedback.oracles import Over
 from plaudit.feedback.preferences import Preferences
 from plaudit.learn.comparing import evidence, pair_data
-from plaudit.learn.losses import Ties
+from plaudit.learn.losses import Ties, pair_loss, wins
 from plaudit.learn.model import LearnedReward
 
 
@@ -39,9 +39,10 @@ class Calibration:
     log_loss: Interval
     """Mean of minus the log of the probability given to the label."""
     brier: float
-    """Mean squared error of the probability."""
+    """Mean squared error of the probability (half the sum over the outcomes where a tie is one)."""
     error: float
-    """Expected calibration error: the mean distance between probability and share over bins, weighted by size."""
+    """Expected calibration error: the mean distance between probability and share over bins, weighted by size. A tie
+    that has a probability of its own is a pair of which neither option was better."""
     bins: tuple[Bin, ...]
 
 
@@ -49,11 +50,17 @@ def probabilities(model: LearnedReward, pairs: Preferences, *, over: Over | None
                   discount: float = 1.0) -> Float[Tensor, "H N"]:
     """The probability of each member that the first option is better; their mean over H is the model's own.
 
-    Divided by the temperature that `fit` found on held-out pairs, if it did.
+    Differences of scores are divided by the temperature that `fit` found on held-out pairs, if it did. Of a model that
+    was fitted with `ties="rao-kupper"`, it is the probability that the first is better and they do not tie.
     """
+    return _wins(model, pairs, over, discount)[0]
+
+
+def _wins(model: LearnedReward, pairs: Preferences, over: Over | None, discount: float) -> Float[Tensor, "2 H N"]:
+    """The probabilities of each member that the first option is better, and that the second is."""
     whole = pairs.labelled(torch.full((len(pairs),), 0.5))  # undecided ones get a probability too
     gap = _gaps(model, whole, over, discount)
-    return torch.sigmoid(gap / model.temperature.view(model.G, model.H).to(gap.device)[pairs.group].T)
+    return wins(gap / model.temperature.view(model.G, model.H).to(gap.device)[pairs.group].T, model.tie_width)
 
 
 @torch.no_grad()
@@ -79,8 +86,8 @@ def calibration(model: LearnedReward, pairs: Preferences, *, over: Over | None =
         pairs: Pairs that it was not fitted to.
         over: How fragments of different lengths are compared.
         discount: As in the fit.
-        bins: How many bins of probability between one half and 1.
-        ties: As in the fit: `drop` leaves them out.
+        bins: How many bins of probability between one half and 1 (0 and 1 where a tie has one of its own).
+        ties: As in the fit: `drop` leaves them out. The width of `rao-kupper` is the model's.
 
     Raises:
         BadInput: when no pair is decided.
@@ -89,36 +96,62 @@ def calibration(model: LearnedReward, pairs: Preferences, *, over: Over | None =
     if not len(pairs):
         raise BadInput("preferences", expected="at least one pair that was decided",
                        received="none" if ties != "drop" else "none that is no tie")
-    return measured(probabilities(model, pairs, over=over, discount=discount).mean(0), pairs, bins=bins)
+    return measured(_wins(model, pairs, over, discount).mean(1), pairs, ties=model.tie_width > 0, bins=bins)
 
 
-def measured(p: Float[Tensor, "N"], pairs: Preferences, *, bins: int = 10) -> Calibration:
-    """How some probabilities that the first option is better fare on decided pairs."""
-    p, y = p.double(), pairs.label.double()
+def measured(wins_2N: Float[Tensor, "2 N"], pairs: Preferences, *, ties: bool = False, bins: int = 10) -> Calibration:
+    """How some probabilities fare on decided pairs.
+
+    Args:
+        wins_2N: That the first option is better, and that the second is.
+        pairs: What was said of them.
+        ties: Whether a tie has the probability that is left; otherwise it is the label one half.
+        bins: How many bins of probability.
+    """
+    p, q = wins_2N.double()
+    y = pairs.label.double()
     strict = ~pairs.tie & (y != 0.5)
-    right = ((p > 0.5) == (y > 0.5)) & strict
-    loss = -(y * p.clamp(min=1e-12).log() + (1 - y) * (1 - p).clamp(min=1e-12).log())
-    found, error = _bins(p[strict], y[strict], bins)
+    tied = pairs.tie if ties else torch.zeros_like(pairs.tie)
+    right = ((p > q) == (y > 0.5)) & strict
+    said = torch.where(tied, 0.0, torch.stack([y, 1 - y]))
+    given = torch.stack([p, q, 1 - p - q])
+    said = torch.cat([said, tied.double().unsqueeze(0)])
+    loss = -(said * given.clamp(min=1e-12).log()).sum(0)
+    counts = strict | tied
+    found, error = _sure_bins(torch.maximum(p, q)[counts], torch.where(p >= q, said[0], said[1])[counts], bins,
+                              least=0.0 if ties else 0.5)
     return Calibration(
         accuracy=proportion_interval(int(right.sum()), int(strict.sum())) if bool(strict.any()) else Interval(
             float("nan"), 0.0, 1.0, 0),
-        log_loss=mean_interval(loss), brier=float((p - y).square().mean()), error=error, bins=found)
+        log_loss=mean_interval(loss), brier=float((given - said).square().sum(0).mean() / 2), error=error, bins=found)
 
 
 def _bins(p: Float[Tensor, "N"], y: Float[Tensor, "N"], bins: int) -> tuple[tuple[Bin, ...], float]:
-    sure = torch.where(p >= 0.5, p, 1 - p)
-    right = torch.where(p >= 0.5, y, 1 - y)
-    place = ((sure - 0.5) * 2 * bins).long().clamp(max=bins - 1)
+    return _sure_bins(torch.where(p >= 0.5, p, 1 - p), torch.where(p >= 0.5, y, 1 - y), bins)
+
+
+def _sure_bins(sure: Float[Tensor, "N"], right: Float[Tensor, "N"], bins: int, *,
+               least: float = 0.5) -> tuple[tuple[Bin, ...], float]:
+    """The probabilities of what was thought better, in bins of equal width, and how far they are from its share."""
+    place = ((sure - least) / (1 - least) * bins).long().clamp(max=bins - 1)
     found = [Bin(float(sure[place == i].mean()), float(right[place == i].mean()), int((place == i).sum()))
              for i in range(bins) if bool((place == i).any())]
     total = max(1, sum(b.n for b in found))
     return tuple(found), sum(abs(b.probability - b.share) * b.n for b in found) / total
 
 
-def best_temperature(gap: Float[Tensor, "N"], label: Float[Tensor, "N"], keep: Bool[Tensor, "N"]) -> float:
-    """The temperature whose probabilities sigmoid(gap / temperature) fit the labels best.
+def best_temperature(gap: Float[Tensor, "N"], label: Float[Tensor, "N"], keep: Bool[Tensor, "N"], *,
+                     tie: Bool[Tensor, "N"] | None = None, tie_width: float = 0.0) -> float:
+    """The temperature whose probabilities `wins(gap / temperature, tie_width)` fit the labels best.
 
     Golden section search over its logarithm, between 1/64 and 64.
+
+    Args:
+        gap: Differences of scores.
+        label: How sure it is that the first is better.
+        keep: Which pairs count.
+        tie: Which of them tie, where a width gives ties a probability.
+        tie_width: As in the fit; 0 without ties of their own.
 
     Source:
         Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2.
@@ -132,10 +165,11 @@ def best_temperature(gap: Float[Tensor, "N"], label: Float[Tensor, "N"], keep: B
     gap, label = gap[keep].double(), label[keep].double()
     if not len(gap):
         return 1.0
+    equal = None if tie is None else tie[keep]
 
     def loss(log_t: float) -> float:
-        z = gap / 2.0**log_t
-        return float((torch.nn.functional.softplus(z) - label * z).mean())
+        return float(pair_loss(gap, label, scale=2.0**log_t, tie=equal, tie_width=tie_width or 0.5,
+                               ties="rao-kupper" if tie_width else "soft").mean())
 
     low, high, ratio = -6.0, 6.0, (5**0.5 - 1) / 2
     for _ in range(40):

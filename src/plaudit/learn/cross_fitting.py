@@ -12,6 +12,7 @@ from torch import Tensor
 from plaudit.core.seeds import Seeds
 from plaudit.feedback.preferences import Preferences
 from plaudit.learn.calibration import Calibration, best_temperature, measured
+from plaudit.learn.losses import wins
 from plaudit.learn.model import LearnedReward
 
 FOLDS = 10
@@ -71,20 +72,23 @@ class CrossFit:
             label: Their labels, where the networks are.
             tie: Which of them are ties.
         """
-        p_Kn = torch.full(self.held_Kn.shape, torch.nan, device=self.held_Kn.device)
+        p_2Kn = torch.full((2, *self.held_Kn.shape), torch.nan, device=self.held_Kn.device)
+        width = model.tie_width
         for k, rows in enumerate(self.held_Kn.clamp(min=0)):
-            fold, strict = self.fold_Kn[k], ~tie[rows]
+            fold, equal = self.fold_Kn[k], tie[rows]
             for f, gap in enumerate(self.gap_FKn[:, k]):
                 here, others = fold == f, (fold >= 0) & (fold != f)
                 if not bool(here.any()) or (self.calibrate and not bool(others.any())):
                     continue
-                t = best_temperature(gap, label[rows], others & strict) if self.calibrate else model.temperature[k]
-                p_Kn[k, here] = torch.sigmoid(gap[here] / t)
-        p = torch.cat([p_Kn[g * model.H:(g + 1) * model.H, :len(rows)].mean(0) for g, rows in enumerate(self.held)])
-        known = ~torch.isnan(p)
+                t = best_temperature(gap, label[rows], others & (~equal | (width > 0)), tie=equal,
+                                     tie_width=width) if self.calibrate else model.temperature[k]
+                p_2Kn[:, k, here] = wins(gap[here] / t, width)
+        p_2N = torch.cat([p_2Kn[:, g * model.H:(g + 1) * model.H, :len(rows)].mean(1)
+                          for g, rows in enumerate(self.held)], 1)
+        known = ~torch.isnan(p_2N[0])
         if not bool(known.any()):
             return None
-        return measured(p[known].cpu(), pairs[torch.cat(list(self.held))[known].cpu()])
+        return measured(p_2N[:, known].cpu(), pairs[torch.cat(list(self.held))[known].cpu()], ties=width > 0)
 
     def state_dict(self) -> dict[str, Any]:
         """What the epochs so far have chosen."""

@@ -228,8 +228,9 @@ class _Fit:
         gaps = self.trainer.all_gaps(self.data, self.held_Kn)
         for k in range(self.model.K):
             rows = self.held_Kn[k].clamp(min=0)
-            keep = (self.held_Kn[k] >= 0) & ~self.data.tie[rows]
-            self.model.temperature[k] = best_temperature(gaps[k], self.data.label[rows], keep)
+            tie, width = self.data.tie[rows], self.model.tie_width
+            keep = (self.held_Kn[k] >= 0) & (~tie | (width > 0))
+            self.model.temperature[k] = best_temperature(gaps[k], self.data.label[rows], keep, tie=tie, tie_width=width)
 
     # --- checkpoints -------------------------------------------------------------------------------------
 

@@ -100,6 +100,18 @@ def pair_slope(gap: Float[Tensor, "..."], label: Float[Tensor, "..."], *, margin
     return slope / scale
 
 
+def wins(gap: Float[Tensor, "..."], tie_width: float = 0.0) -> Float[Tensor, "2 ..."]:
+    """The probabilities that the first wins and that the second does; what is left to 1 is that they tie.
+
+    Example:
+        >>> wins(torch.tensor(0.0)).tolist()
+        [0.5, 0.5]
+        >>> wins(torch.tensor(0.0), 0.5).tolist()  # eq. 2 of Rao and Kupper, see `pair_loss`
+        [0.3775406..., 0.3775406...]
+    """
+    return torch.sigmoid(torch.stack([gap, -gap]) - tie_width)
+
+
 def _outcomes(ties: Ties) -> int:
     """How many answers an annotator has who answers at random."""
     return 3 if ties == "rao-kupper" else 2

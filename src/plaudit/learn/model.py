@@ -70,6 +70,8 @@ class LearnedReward(Reward):
         """By what it is divided then, [K, 1]."""
         self.temperature = torch.ones(self.K, 1, device=device)
         """By what a difference of scores is divided before it becomes a probability, [K, 1]."""
+        self.tie_width = 0.0
+        """Of the loss that it is fitted by: how much a score has to be above another, to be told apart (see `wins`)."""
         self.learning = learning
         self.needs = Needs(fields=frozenset(features.fields), state="learns" if learning else "none")
 
@@ -167,7 +169,7 @@ class LearnedReward(Reward):
 
     def state_dict(self) -> dict[str, Any]:
         return {"net": self.net.flat.detach(), "shift": self.shift, "scale": self.scale,
-                "temperature": self.temperature, "moments": self.moments.state_dict()}
+                "temperature": self.temperature, "tie_width": self.tie_width, "moments": self.moments.state_dict()}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -178,4 +180,5 @@ class LearnedReward(Reward):
         self.net.flat.copy_(saved)
         for name in ("shift", "scale", "temperature"):
             getattr(self, name).copy_(state[name])
+        self.tie_width = float(state.get("tie_width", self.tie_width))  # states of older versions say nothing of it
         self.moments.load_state_dict(state["moments"])

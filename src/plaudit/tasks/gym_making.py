@@ -17,6 +17,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from plaudit.core.errors import BadInput, MissingExtra
 from plaudit.core.extras import require
+from plaudit.core.targets import refuse_bare_file
 
 Env = gymnasium.Env[Any, Any]
 _PACKAGES = {
@@ -69,6 +70,7 @@ def find_spec(env_id: str) -> Any:
         >>> find_spec("CartPole-v1").id
         'CartPole-v1'
     """
+    refuse_bare_file("env", env_id)
     registry = gymnasium.registry
     module, _, bare = env_id.rpartition(":")
     if module:

@@ -39,6 +39,15 @@ def length(completion):
 EPISODES = of_texts(["2+2", "2+2", "3+3"], ["4", "5", "6"], [[7, 2], [8], [9, 9, 2]], answer=["4", "4", None])
 
 
+def test_a_term_of_a_text_reward_that_is_none_is_named():
+    def judged(completion_text):
+        return {"right": 1.0, "brief": None if completion_text == "5" else 0.5, "unpaid": None}
+
+    score = text_reward(judged, terms={"right": 1.0, "brief": 1.0, "unpaid": 0.0}).score(EPISODES)
+    assert list(score.why) == ["the function returned None for term 'brief'"]
+    assert score.known.all(1).tolist() == [True, False, True]
+
+
 def test_a_reward_of_texts_pays_at_the_last_token_and_says_what_it_does_not_know():
     score = graded.score(EPISODES)
     assert score.value[0].tolist() == [0, pytest.approx(0.9), 0] and score.value[1, 0] == pytest.approx(-0.1)
@@ -326,7 +335,7 @@ def test_scoring_in_the_background_hands_over_what_it_raises(monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         in_background(text_reward(interrupted), EPISODES).result(timeout=5)
-    with pytest.raises(AttributeError):
+    with pytest.raises(BadInput, match="expected Episodes, received str"):
         in_background(text_reward(length), "no tokens").result(timeout=5)  # type: ignore[arg-type]
 
 

@@ -37,11 +37,15 @@ class RewardVecEnv(_vec_env.VecEnvWrapper):
 
     Raises:
         Unsupported: for rewards of whole episodes and of other rows.
-        BadInput: when an option is wrong, or one of `others` has the role `train` or another's name.
+        BadInput: when an option is wrong, `VecNormalize` lies below, or one of `others` has the role `train`
+            or another's name.
     """
 
     def __init__(self, venv: Any, reward: Reward | Callable[..., Any], *, others: Sequence[Reward] = (),
                  on_unknown: str | float = "raise") -> None:
+        if _vec_env.unwrap_vec_normalize(venv) is not None:
+            raise BadInput("venv", expected="environments whose observations and rewards are as they are",
+                           received="VecNormalize", fix="put it on top: VecNormalize(RewardVecEnv(venv, reward))")
         super().__init__(venv)
         if on_unknown not in ("raise", "last") and (isinstance(on_unknown, str) or not np.isfinite(on_unknown)):
             raise BadInput("on_unknown", expected="raise, last, or a number to pay", received=on_unknown)

@@ -17,7 +17,7 @@ from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.naming import source_of
 from plaudit.core.reward import Reward
 from plaudit.core.saving import is_saved_reward, load_reward
-from plaudit.core.targets import Target, file_hash, load_target, looks_like_target
+from plaudit.core.targets import Target, file_hash, load_target, looks_like_target, refuse_bare_file
 from plaudit.learn.text import follow_up_names as follow_up
 from plaudit.specify.text.functions import PLURALS, TextFunction
 from plaudit.specify.text.given import as_reward
@@ -69,6 +69,7 @@ def recognise(target: Any, *, time_limit_s: float | None = 10.0, trust: bool = F
                                source={"model": text})
         if Path(text).is_dir() or is_saved_reward(text):
             return _folder(Path(text), trust=trust, device=device)
+        refuse_bare_file("target", text)
         if not looks_like_target(text):
             raise BadInput("target", expected="file.py:name, a folder of a reward model, or a URL", received=text,
                            fix="name the function too, as in rewards.py:reward")

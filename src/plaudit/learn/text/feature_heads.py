@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plaudit.core.errors import BadInput
+from plaudit.core.misspelt import Options
 from plaudit.core.seeds import Seeds
 from plaudit.core.stacked import PopulationMLP
 from plaudit.learn.bradley_terry import BradleyTerry, BradleyTerryConfig
@@ -66,7 +67,7 @@ class PairTable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadOptions:
+class HeadOptions(Options):
     """How a head is fitted.
 
     Raises:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plaudit.core.errors import BadInput
+from plaudit.core.misspelt import Options
 from plaudit.core.seeds import Seeds
 from plaudit.core.stacked import Activation, PopulationMLP
 from plaudit.core.stacked_adam import MemberNoise, PerMember, PopulationAdam, per_member
@@ -77,7 +78,7 @@ class Lessons:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadOptions:
+class HeadOptions(Options):
     """How heads are fitted."""
 
     hidden: tuple[int, ...] = (64,)

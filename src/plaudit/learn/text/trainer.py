@@ -18,6 +18,7 @@ from torch import Tensor
 from plaudit.core.checkpoint import write_json
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.extras import require
+from plaudit.core.misspelt import Options
 from plaudit.learn.text.examples import Example
 from plaudit.learn.text.loading import quiet
 from plaudit.learn.text.metrics import held_out
@@ -35,7 +36,7 @@ class NotANumber(PlauditError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopOptions:
+class LoopOptions(Options):
     """How the loop runs."""
 
     epochs: float = 1.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from plaudit.core.errors import BadInput
+from plaudit.core.misspelt import Options
 from plaudit.core.schedules import Controller, Schedule, Weight, value_of, weight_spec
 from plaudit.optimize.align.advantages import Credit
 from plaudit.optimize.align.dpo import Form, Labels
@@ -16,7 +17,7 @@ KLLoss = Literal["k2", "k3", "exact"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignConfig:
+class AlignConfig(Options):
     """How a policy is aligned.
 
     Raises:

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from plaudit.core.errors import BadInput, Unsupported
+from plaudit.core.misspelt import Options
 from plaudit.optimize.bandits.causal_change import Detect, Watch
 from plaudit.optimize.bandits.causal_model import CausalModel
 from plaudit.optimize.bandits.causal_topology import Graphs
@@ -28,7 +29,7 @@ from plaudit.tasks.bandits.protocol import Array, Bandit, Heard, Ints, positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class CSLOptions:
+class CSLOptions(Options):
     """Options of CSL-UCB; the defaults are those of the authors' code, except `graphs`."""
 
     per_column: int = 20

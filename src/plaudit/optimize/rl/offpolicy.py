@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plaudit.core.errors import BadInput, Unsupported
+from plaudit.core.misspelt import Options
 from plaudit.core.seeds import Seeds
 from plaudit.core.tree import Tree
 from plaudit.optimize.rl.collect import Collector
@@ -24,7 +25,7 @@ from plaudit.tasks.base import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class OffPolicyConfig:
+class OffPolicyConfig(Options):
     """Options of learners with a replay. `float | Sequence[float]` takes one number, or one for each member."""
 
     num_envs: int = 1

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plaudit.core.errors import BadInput, Unsupported
+from plaudit.core.misspelt import Options
 from plaudit.core.normalise import RunningMoments
 from plaudit.core.seeds import Seeds
 from plaudit.core.tree import Tree, tree_map
@@ -44,7 +45,7 @@ number of steps decides, so that shards of a population decide alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig:
+class PPOConfig(Options):
     """Options of PPO. Those typed `float | Sequence[float]` take one number, or one for each member.
 
     Example:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
+from plaudit.core.misspelt import Options
 from plaudit.core.seeds import Seeds
 from plaudit.core.stacked_adam import MemberNoise
 from plaudit.feedback.preferences import Annotator, Preferences
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopConfig:
+class LoopConfig(Options):
     """When agents' behaviour is compared, and how much of it.
 
     Raises:

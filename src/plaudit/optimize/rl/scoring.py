@@ -248,15 +248,22 @@ def episode_sums(values_CBT: Float[Tensor, "C B T"], done: Bool[Tensor, "B T"],
 
 
 def _cat(scores: Sequence[Score], dim: int) -> Score:
-    names = [n for n in scores[0].terms if all(n in s.terms for s in scores)]
+    """Scores side by side. A term whose weights differ is told as what it paid; one that a score lacks paid 0 there."""
+    weights, names = dict[str, float](), list(dict.fromkeys(n for s in scores for n in s.terms))
+    terms: dict[str, Tensor] = {}
+    for n in names:
+        found = {s.weights.get(n, 1.0) for s in scores if n in s.terms}
+        alike = len(found) == 1
+        weights[n] = next(iter(found)) if alike else 1.0
+        terms[n] = torch.cat([torch.where(s.known, 0.0, s.value) if n not in s.terms else s.terms[n] if alike
+                              else s.contribution(n) for s in scores], dim)
     reasons = {reason for s in scores for reason in s.why}
     no = [torch.zeros_like(s.mask) for s in scores]
     members = None
     if all(s.members is not None for s in scores):
         members = torch.cat([s.members for s in scores if s.members is not None], dim + 1)
-    terms = {n: torch.cat([s.terms[n] for s in scores], dim) for n in names}
     return replace(
-        scores[0], terms=terms, value=torch.cat([s.value for s in scores], dim),
+        scores[0], terms=terms, weights=weights, value=torch.cat([s.value for s in scores], dim),
         known=torch.cat([s.known for s in scores], dim),
         mask=torch.cat([s.mask for s in scores], dim),
         why={r: torch.cat([s.why.get(r, o) for s, o in zip(scores, no, strict=True)], dim) for r in sorted(reasons)},

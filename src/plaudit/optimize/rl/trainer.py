@@ -11,6 +11,7 @@ from typing import Any
 
 from plaudit.core.checkpoint import left_over, load_state, save_state
 from plaudit.core.errors import BadInput
+from plaudit.core.misspelt import Options
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.rl.algorithms import algorithm
@@ -30,7 +31,7 @@ _FILE = "checkpoint.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(Options):
     """Where a run writes and how it is kept safe."""
 
     log_dir: Path | None = None

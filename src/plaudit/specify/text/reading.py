@@ -84,7 +84,7 @@ class Sheet:
         try:
             if isinstance(said, Failed):
                 raise _Unknown(said.reason)
-            value, terms = self._read(said, places)
+            value, terms, lacking = self._read(said, places)
             self._check(value, places)
         except (BadInput, _Unknown) as error:
             self.value[row, places.T - 1] = torch.nan
@@ -95,20 +95,21 @@ class Sheet:
             self.terms.setdefault(name, torch.zeros(self.mask.shape))[row, : places.T] = term
         lost = torch.isnan(value).nonzero().flatten()
         if len(lost):
-            self._blame("the function returned None", row, lost)
+            self._blame("the function returned None" + (f" for {lacking}" if lacking else ""), row, lost)
 
-    def _read(self, said: Any, places: Places) -> tuple[Tensor, dict[str, Tensor]]:
+    def _read(self, said: Any, places: Places) -> tuple[Tensor, dict[str, Tensor], str]:
+        """Value, terms, and which of the terms that make up the value are unknown."""
         named: Any = said
         told = isinstance(said, tuple) and len(cast("tuple[Any, ...]", said)) == 2 and isinstance(said[1], Mapping)
         if told:
             named = said[1]
         elif not isinstance(said, Mapping):
-            return places.spread(said, self.name), {}
+            return places.spread(said, self.name), {}, ""
         if not named and not told:
             raise BadInput(self.name, expected="at least one named term", received="an empty dictionary")
         terms = {str(n): places.spread(t, f"term {str(n)!r} of {self.name}") for n, t in named.items()}
         if told:
-            return places.spread(said[0], self.name), terms
+            return places.spread(said[0], self.name), terms, ""
         expected = set(self.weights) or set(self.terms)
         if expected and set(terms) != expected:
             raise BadInput(f"terms of {self.name}", expected=f"the same ones everywhere, {sorted(expected)}",
@@ -117,7 +118,8 @@ class Sheet:
         for name, term in terms.items():
             weight = self.weights.get(name, 1.0)
             value = value + weight * term if weight else value
-        return value, terms
+        lacking = [f"term {n!r}" for n, t in terms.items() if self.weights.get(n, 1.0) and bool(t.isnan().any())]
+        return value, terms, ", ".join(lacking)
 
     def _check(self, value: Tensor, places: Places) -> None:
         """Refuses values outside the declared range."""
