@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
+import os
 import warnings
 from pathlib import Path
 
@@ -47,9 +48,10 @@ def warn(text: str) -> None:
 
     The command line counts as a caller: it shows what is said to it.
     """
-    inner, cli = f"{_PACKAGE}/", f"{_PACKAGE / 'cli'}/"
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(inner) \
+    inner, cli = os.path.join(_PACKAGE, ""), os.path.join(_PACKAGE, "cli", "")
+    here = inspect.currentframe()
+    frame, level = None if here is None else here.f_back, 2
+    while frame is not None and frame.f_code.co_filename.startswith(inner) \
             and not frame.f_code.co_filename.startswith(cli):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, UserWarning, stacklevel=level)
