@@ -30,7 +30,8 @@ WITHIN_A_ROW = {
 }
 LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 LONGEST_FILE = 500
-PROJECT = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+TOML = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = TOML["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 UNPICKLING = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 HEAVY = {"accelerate", "datasets", "fastapi", "h5py", "httpx", "matplotlib", "minari", "minigrid", "mujoco", "peft",
@@ -270,3 +271,11 @@ def test_the_table_in_the_contributor_guide_is_this_table() -> None:
     assert drawn is not None
     rows = [set(re.split(r" · ", re.split(r"\s{2,}", line)[0])) for line in drawn[1].strip().splitlines()]
     assert rows == ROWS
+
+
+def test_an_undefined_name_is_an_error_to_one_of_the_linters_everywhere():
+    """Ruff takes the axis "B" of a shape for a name, so pyright has to see them in src, and ruff outside of it."""
+    pyright, lint = TOML["tool"]["pyright"], TOML["tool"]["ruff"]["lint"]
+    assert pyright["reportUndefinedVariable"] == "error" and pyright["include"] == ["src"]
+    assert "F821" not in lint["ignore"] and [at for at, off in lint["per-file-ignores"].items() if "F821" in off] == [
+        "src/**"]

@@ -180,6 +180,8 @@ def test_an_interrupted_audit_keeps_what_it_found(here, plug):
                                                                       ("last", "skipped", "interrupted")]
     assert report.verdict.safe is None and report.verdict.sentence.startswith("Interrupted")
     assert report.to_dict()["interrupted"] is True
+    effort = report.verdict.effort
+    assert list(effort["checks"]) == ["first"] and "%" not in effort["detection"], "rates are those of whole audits"
 
 
 def test_a_listener_can_have_the_report_of_what_is_known_so_far(here, plug):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 
@@ -64,6 +65,15 @@ def test_other_evidence_is_learnt_from_too(run, here, files, words):
     transformers.AutoModelForCausalLM.from_pretrained("out")
 
 
+def test_ctrl_c_before_the_first_checkpoint_promises_nothing(run, here, files, monkeypatch):
+    def rings(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("plaudit.optimize.align.align")._Run, "step", rings)
+    ran = run(*OPTIONS, *files, "--data", "verdicts.jsonl", "--algo", "kto", "--out", "out")
+    assert ran.code == 130 and ran.err.endswith("interrupted; no checkpoint was written\n")
+
+
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(run, here, files, monkeypatch):
     words = [*OPTIONS, *files, "--data", "verdicts.jsonl", "--algo", "kto", "--steps", "4"]
     assert run(*words, "--out", "whole").code == 0
@@ -96,6 +106,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(run, here, files, monke
     (["--data", "pairs.jsonl", "--config", '{"cilp": 1}'], "options out of"),
     (["--data", "pairs.jsonl", "--beta", "-1"], "config.beta"),
     (["--data", "pairs.jsonl", "--out", "."], "--out: expected a new or empty folder"),
+    (["--data", "pairs.jsonl", "--resume"], "--out: expected the folder of the run to go on with, received out, which"),
     (["--data", "pairs.jsonl", "--policy", "none"], "--policy: expected a folder that exists"),
     (["--data", "pairs.jsonl", "--reward", "mine.py:shrt"], "did you mean short")])
 def test_bad_input_is_one_line_before_any_work(run, here, files, words, said):

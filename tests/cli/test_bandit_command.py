@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from plaudit.cli.optimize_bandit import valued
 from plaudit.optimize.bandits.making import EXAMPLES, make_bandit
+from plaudit.tasks.bandits import Log, evaluate
 
 
 def write_log(path, *, worth=(0.2, 0.8), rows=400, bad=None):
@@ -45,6 +47,37 @@ def test_a_log_becomes_a_decision_or_says_that_it_cannot(run, here):
     assert kept["best"] == "b" and kept["sure"] and 0.6 < kept["values"]["b"]["mean"] < 0.9
     write_log(here / "even.csv", worth=(0.5, 0.5))
     assert "too close to tell" in run("optimize", "bandit", "--task", "even.csv").out
+
+
+def test_the_interval_of_the_arm_that_looks_best_holds_its_value():
+    """Ten arms of one value: with an interval of 95% for each, that of the best misses its value in a fifth of logs."""
+    rng, runs, missed, single = np.random.default_rng(5), 300, 0, 0
+    for _ in range(runs):
+        log = Log.of(arm=rng.integers(10, size=600), reward=rng.normal(size=600), propensity="uniform")
+        values, ahead = valued(log, estimator="ips")
+        best = next(iter(values))
+        assert list(values) == sorted(values, key=lambda name: -values[name].mean) and ahead is not None
+        missed += not values[best].low <= 0.0 <= values[best].high
+        alone = evaluate(log, best, estimator="ips")
+        single += not alone.low <= 0.0 <= alone.high
+    assert missed / runs < 0.05 + 2 * (0.05 * 0.95 / runs) ** 0.5 < single / runs
+
+
+def test_intervals_of_several_say_that_they_hold_at_once(run, here):
+    write_log(here / "log.csv")
+    said = " ".join(run("optimize", "bandit", "--task", "log.csv", "--out", "out").out.split())
+    assert "95% intervals that hold for all 2 arms at once (Bonferroni)" in said and "pairs" not in said
+    kept = json.loads((here / "out" / "result.json").read_text())
+    assert kept["confidence"] == {"values": 0.975, "ahead": 0.95}
+    (here / "three.csv").write_text("arm,reward,propensity\n" + "a,1,0.4\nb,0,0.3\nc,2,0.3\na,0,0.4\n" * 20)
+    assert "all 3 pairs at once" in " ".join(run("optimize", "bandit", "--task", "three.csv").out.split())
+    words = ("optimize", "bandit", "--task", "bernoulli", "--task-kwargs", '{"means": [0.1, 0.9]}', "--rounds", "50",
+             "--runs", "4", "--out", "played")
+    assert "for all 2 policies at once" in " ".join(run(*words, "--algo", "ucb1,random").out.split())
+    both = json.loads((here / "played" / "result.json").read_text())["ucb1"]["regret"]
+    assert "at once" not in run(*words, "--algo", "ucb1").out
+    alone = json.loads((here / "played" / "result.json").read_text())["ucb1"]["regret"]
+    assert both["low"] < alone["low"] and alone["high"] < both["high"]
 
 
 @pytest.mark.parametrize("estimator", ["dr", "ips", "snips", "dm"])

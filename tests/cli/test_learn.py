@@ -25,6 +25,21 @@ def test_a_model_is_fitted_and_its_measures_are_printed(rows, tiny_llama, tmp_pa
     assert {"model.safetensors", "plaudit.json", "card.json", "README.md"} <= {f.name for f in out.iterdir()}
 
 
+@pytest.mark.parametrize(("step", "says"), [(1, "no checkpoint was written"), (6, "goes on from the last checkpoint")])
+def test_ctrl_c_says_whether_there_is_a_checkpoint(rows, tiny_llama, tmp_path, capsys, monkeypatch, step, says):
+    def rings(self, at, steps, logged):
+        if at == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("plaudit.cli.learn._Bar.__call__", rings)
+    words = ["learn", "text", "--model", str(tiny_llama), "--data", str(rows), "--out", str(tmp_path / "out"),
+             "--frozen", "--validation", "0.25", "--epochs", "8"]
+    assert main(words) == 130
+    said = capsys.readouterr().err
+    assert "interrupted; " in said and says in said and "nothing was written" not in said
+    assert any((tmp_path / "out").rglob("checkpoint-*")) == (step == 6)
+
+
 @pytest.mark.parametrize(("options", "message"), [
     (["--loss", "bradley-tery"], "did you mean bradley-terry?"), (["--model", "/no/such/model"], "model: expected"),
     (["--data", "/no/such/file.jsonl"], "/no/such/file.jsonl"), (["--weights", "{"], "--weights: expected JSON"),

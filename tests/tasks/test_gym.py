@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+import plaudit
 from plaudit.core.errors import BadInput, MissingExtra, PlauditError, Unsupported
 from plaudit.tasks.gym import GymTask
 from plaudit.tasks.info import InfoColumns
@@ -384,6 +388,19 @@ def test_an_own_horizon_is_the_limit_only_where_the_environment_is_seen_to_trunc
     assert make(Limited).horizon == 6
     with pytest.warns(UserWarning, match="names no time limit.*--env-kwargs"):
         assert make(Limited, ahead=3).horizon == 1000
+
+
+def test_the_warning_about_a_limit_stands_at_the_line_that_made_the_task(tmp_path):
+    """In a process of its own: the type checks of these tests put frames of theirs between."""
+    file, script = Path(__file__).with_name("environments.py"), tmp_path / "mine.py"
+    script.write_text("import sys\nfrom plaudit.tasks.gym import GymTask\nfrom plaudit.tasks.making import make\n"
+                      f"sys.path.append({str(file.parent)!r})\nfrom environments import Limited\n"
+                      "GymTask(Limited, {'ahead': 3})\nmake(Limited, ahead=3)\n"
+                      f"make({f'{file}:Limited'!r}, ahead=3)\n")
+    said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": str(Path(plaudit.__file__).parents[1])}).stderr
+    assert [line for line in (6, 7, 8) if f"mine.py:{line}: UserWarning: Limited names no time limit" in said] == \
+        [6, 7, 8], said
 
 
 def test_make_takes_targets_as_an_audit_does(monkeypatch):

@@ -50,10 +50,10 @@ def _with_cut(context: AuditContext, verdict: Verdict) -> Verdict:
 
 def _judged(context: AuditContext, findings: Sequence[Finding], results: Sequence[CheckResult], *,
             interrupted: bool) -> Verdict:
-    times, record = effort_of(context.task, context.reward.needs, context.budget.steps), shipped()
+    times = effort_of(context.task, context.reward.needs, context.budget.steps)
     effort = {"steps": sum(context.spent.values()), "searches": dict(context.spent),
-              "times the default": round(times, 3), "detection": record.overall(effort=times),
-              "checks": {r.name: record.of_check(r.name, effort=times)["sentence"] for r in results}}
+              "times the default": round(times, 3),
+              **shipped().of_audit(results, effort=times, interrupted=interrupted)}
     worst = findings[0] if findings else None
     if worst is not None and worst.severity == "high":
         return unsafe(worst, effort, interrupted=interrupted)

@@ -18,6 +18,7 @@ from plaudit.auditing.report.folders import ROOT, check_folder, next_folder
 from plaudit.cli.audit_text import audit_text, is_text, output_format, text_words
 from plaudit.cli.gate import Gate
 from plaudit.cli.given import json_object
+from plaudit.cli.interrupts import leaving
 from plaudit.cli.models import ServerKind
 from plaudit.cli.workers import RayOption, where
 from plaudit.core.errors import BadInput, PlauditError
@@ -124,6 +125,11 @@ class AuditArgs:
 
 def audit(args: AuditArgs) -> int:
     """Runs the audit and writes the report; returns the exit code."""
+    with leaving(lambda: "nothing was written"):
+        return _audit(args)
+
+
+def _audit(args: AuditArgs) -> int:
     print(first_words(args), flush=True)  # before the heavy imports, which take seconds on a busy machine
     if is_text(args):
         return audit_text(args, run_and_report)

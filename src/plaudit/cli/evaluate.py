@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -117,8 +118,9 @@ def lines(found: Evaluation, *, left_out: int = 0) -> list[str]:
                 f"{m.negative:.1%} below zero"]
     if found.calibration is not None:
         c = found.calibration
+        left = "" if math.isnan(c.error_after) else f" and leaves {c.error_after:.3f} where other prompts choose it"
         out.append(f"calibration: log loss {c.log_loss}, Brier {c.brier:.3f}, error {c.error:.3f}; a temperature of "
-                   f"{c.temperature:.3g} would leave {c.error_after:.3f}")
+                   f"{c.temperature:.3g} fits best{left}")
     if found.orders is not None:
         o = found.orders
         out.append(f"order: over {o.orders} orders of {o.rows:,} records, accuracy {o.accuracy[0]:.4f} to "

@@ -45,3 +45,15 @@ def json_object(option: str, text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadInput(option, expected=f"a JSON object {example}", received=text)
     return value
+
+
+def check_resume(out: Path | None, found: bool) -> None:
+    """Whether --resume has a run to go on with, before any work.
+
+    Raises:
+        BadInput: naming the folder, where nothing was `found` in it.
+    """
+    if not found:
+        received = "none" if out is None else f"{out}, which {'holds none' if out.exists() else 'does not exist'}"
+        raise BadInput("--out", expected="the folder of the run to go on with", received=received,
+                       fix="leave out --resume to begin one")

@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,24 @@ if TYPE_CHECKING:
     from plaudit.auditing.report.model import AuditReport
 
 GRACE_S = 10.0
+
+
+@contextmanager
+def leaving(what: Callable[[], str]) -> Iterator[None]:
+    """A Ctrl-C inside is told with what it leaves, looked up when it comes.
+
+    Example:
+        >>> try:
+        ...     with leaving(lambda: "nothing was written"):
+        ...         raise KeyboardInterrupt
+        ... except KeyboardInterrupt as stop:
+        ...     str(stop)
+        'nothing was written'
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or what()) from None
 
 
 class Interrupts:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from plaudit.cli.given import json_object, records_of
+from plaudit.cli.interrupts import leaving
 from plaudit.cli.learn_feedback import FOLLOW_UP, learn_feedback
 from plaudit.cli.models import checkpoint
 from plaudit.core.errors import BadInput
@@ -114,6 +115,11 @@ _PASSED = ("loss", "lm_coefficient", "frozen", "ensemble", "validation", "epochs
 
 def learn(args: LearnArgs) -> int:
     """Runs the command; returns the exit code."""
+    with leaving(lambda: _left(args.out)):
+        return _learn(args)
+
+
+def _learn(args: LearnArgs) -> int:
     if "PLAUDIT_LOG" not in os.environ:
         logging.getLogger("plaudit").setLevel(logging.WARNING)
     options = _options(args)
@@ -146,6 +152,17 @@ def learn(args: LearnArgs) -> int:
     for line in _measures(fitted.meta):
         print(line)
     return 0
+
+
+def _left(out: Path) -> str:
+    """What an interrupted run leaves in its folder."""
+    stages = {checkpoint.parent for checkpoint in out.rglob("checkpoint-*")}
+    if stages:
+        from plaudit.learn.text.trainer import last_whole
+
+        if any(map(last_whole, stages)):
+            return f"the same command goes on from the last checkpoint in {out}"
+    return "no checkpoint was written" if out.exists() else "nothing was written"
 
 
 def _options(args: LearnArgs) -> dict[str, Any]:

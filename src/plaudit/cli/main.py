@@ -110,7 +110,7 @@ def _guarded(work: Callable[[], int], *, debug: bool) -> int:
             raise
         return _complain(f"error: {error}", BAD_INPUT)
     except KeyboardInterrupt as stop:
-        return _complain(f"interrupted; {stop}" if str(stop) else "interrupted; nothing was written", INTERRUPTED)
+        return _complain(f"interrupted; {stop}" if str(stop) else "interrupted", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

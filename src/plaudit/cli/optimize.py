@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from plaudit.cli.given import json_object
+from plaudit.cli.given import check_resume, json_object
+from plaudit.cli.interrupts import leaving
 from plaudit.cli.workers import RayOption, where
 from plaudit.core.errors import BadInput
 from plaudit.core.reward import Reward
@@ -86,19 +87,20 @@ def optimize(args: OptimizeArgs) -> int:
                        received=(args.population, args.eval_episodes, args.threads))
     if args.render is not None and args.render.suffix.lower() != ".gif":
         raise BadInput("--render", expected="a file *.gif", received=str(args.render))
+    if args.resume:
+        check_resume(args.out, args.out is not None and _is_run(args.out))
     if args.episodes is not None:
         _check_keeping(args)
     torch.set_num_threads(args.threads)
     task, reward = _task(args), _reward(args)
-    out = args.out if args.out is not None or args.resume else _next_folder(Path("runs"))
-    try:
+    out = args.out or _next_folder(Path("runs"))
+    with leaving(lambda: f"the same command with --out {out} --resume goes on" if _is_run(out) else
+                 "no checkpoint was written"):
         return _train(args, task, reward, out)
-    except KeyboardInterrupt:
-        kept = out is not None and any(out.rglob("checkpoint.safetensors"))
-        raise KeyboardInterrupt(f"the same command with --out {out} --resume goes on" if kept else "") from None
 
 
-def _train(args: OptimizeArgs, task: Task, reward: Reward | None, out: Path | None) -> int:
+def _train(args: OptimizeArgs, task: Task, reward: Reward | None, out: Path) -> int:
+    from plaudit.core.checkpoint import write_text
     from plaudit.core.functions import EnvReward
     from plaudit.optimize.rl.train import train
 
@@ -111,10 +113,7 @@ def _train(args: OptimizeArgs, task: Task, reward: Reward | None, out: Path | No
     summary: dict[str, Any] = {"algo": args.algo, "env": args.env, "reward": args.reward, "seed": args.seed,
                                "steps": trained.steps, "population": args.population}
     returns = _evaluate(trained, args, reward, summary)
-    if out is not None:
-        from plaudit.core.checkpoint import write_text
-
-        write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     if args.render is not None:
         best = 0 if returns is None else int(returns.argmax())
         frames = film(trained, best, path=args.render, seed=args.seed)
@@ -186,6 +185,11 @@ def _evaluate(trained: Trained, args: OptimizeArgs, reward: Reward | None, summa
             shown = mean_interval(one.cpu().numpy()) if several else f"{one.mean():.1f}"
             print(f"agent {p}: {name} return {shown} over {len(one)} episodes")
     return columns["env" if reward is None else reward.name].reshape(args.population, -1).mean(-1)
+
+
+def _is_run(out: Path) -> bool:
+    """Whether a run left something to go on with: a checkpoint, or its division into shards."""
+    return (out / "shards.json").is_file() or any(out.rglob("checkpoint.safetensors"))
 
 
 def _check_keeping(args: OptimizeArgs) -> None:

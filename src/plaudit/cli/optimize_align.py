@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from plaudit.cli.given import json_object
+from plaudit.cli.given import check_resume, json_object
+from plaudit.cli.interrupts import leaving
 from plaudit.cli.models import Lines, ModelOptions, checkpoint, load_model
 from plaudit.core.errors import BadInput
 from plaudit.core.needs import Reads
@@ -25,10 +26,9 @@ from plaudit.core.needs import Reads
 if TYPE_CHECKING:
     from plaudit.optimize.align import AlignConfig, AlignResult, CausalPolicy, Judged, Pairs
 
-INTERRUPTED = 130
 NOTHING = 10
 """After so many steps in which nothing was known, or after all where there are fewer, a run stops."""
-RUN, SUMMARY, HISTORY = "run", "summary.json", "history.jsonl"
+RUN, CHECKPOINT, SUMMARY, HISTORY = "run", "checkpoint.safetensors", "summary.json", "history.jsonl"
 _RATES = {False: 1e-5, True: 2e-4}
 _PLAIN = ("prompts", "samples", "lr", "beta", "rows", "measure_every")
 
@@ -114,6 +114,12 @@ class AlignArgs:
 
 def optimize_align(args: AlignArgs) -> int:
     """Runs the command; returns the exit code."""
+    with leaving(lambda: f"the same command with {'' if args.resume else '--resume '}goes on from the last checkpoint"
+                 if (args.out / RUN / CHECKPOINT).is_file() else "no checkpoint was written"):
+        return _align(args)
+
+
+def _align(args: AlignArgs) -> int:
     if "PLAUDIT_LOG" not in os.environ:
         logging.getLogger("plaudit").setLevel(logging.WARNING)
     offline = _check(args)
@@ -137,15 +143,11 @@ def optimize_align(args: AlignArgs) -> int:
     steps = args.steps or (max(1, math.ceil(len(pairs) / _in_a_step(args, pairs))) if pairs is not None else 100)
     config = _config(args, steps=steps if pairs is not None else 1)
     lines = None if sys.stderr.isatty() else Lines("aligning")
-    try:
-        with lines or nullcontext():
-            result = align(policy, reward, prompts, algo=args.algo, watch=watch, gold=gold, pairs=pairs,
-                           columns=columns, steps=steps, config=config, on_unknown=args.on_unknown,
-                           stop_after=min(steps, NOTHING), seed=args.seed, out=args.out / RUN, resume=args.resume,
-                           progress=lines.tell if lines else True)
-    except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
-        return INTERRUPTED
+    with lines or nullcontext():
+        result = align(policy, reward, prompts, algo=args.algo, watch=watch, gold=gold, pairs=pairs, columns=columns,
+                       steps=steps, config=config, on_unknown=args.on_unknown, stop_after=min(steps, NOTHING),
+                       seed=args.seed, out=args.out / RUN, resume=args.resume,
+                       progress=lines.tell if lines else True)
     policy.save(args.out)
     _finish(args, result, said)
     print(f"aligned by {args.algo} in {steps} steps; a checkpoint as transformers reads it: {args.out}")
@@ -168,12 +170,18 @@ def _check(args: AlignArgs) -> bool:
                         ("--max-tokens", args.max_tokens)):
         if value is not None and value < 1:
             raise BadInput(name, expected="at least 1", received=value)
-    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        ours = (args.out / RUN).is_dir() or (args.out / SUMMARY).is_file()
-        if not (args.resume and ours):
-            raise BadInput("--out", expected="a new or empty folder", received=str(args.out),
-                           fix="--resume goes on with the run in it" if ours else "choose another")
+    _check_out(args)
     return offline
+
+
+def _check_out(args: AlignArgs) -> None:
+    """Whether the folder is a new one, or with --resume that of a run."""
+    ours = (args.out / RUN).is_dir() or (args.out / SUMMARY).is_file()
+    if args.resume:
+        check_resume(args.out, ours)
+    elif args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise BadInput("--out", expected="a new or empty folder", received=str(args.out),
+                       fix="--resume goes on with the run in it" if ours else "choose another")
 
 
 def _policy(args: AlignArgs) -> CausalPolicy:

@@ -15,11 +15,13 @@ from rich.table import Table
 
 from plaudit.cli.given import json_object
 from plaudit.core.errors import BadInput
+from plaudit.core.intervals import Interval, each_of
 
 if TYPE_CHECKING:
     from plaudit.optimize.bandits.policies import Policy
     from plaudit.optimize.bandits.regret import RegretMeter
     from plaudit.tasks.bandits.logs import Log
+    from plaudit.tasks.bandits.offpolicy import Estimator
 
 _MOST_ARMS = 20
 
@@ -27,6 +29,9 @@ _MOST_ARMS = 20
 @dataclass(frozen=True, kw_only=True)
 class BanditArgs:
     """Plays a bandit with a policy, or reads a log of decisions and says which arm pays.
+
+    Intervals hold at 95% for all policies, arms or pairs of arms at once (Bonferroni's correction), so also for those
+    that stand out by the same numbers.
 
     Example: plaudit optimize bandit --algo dynlin-ucb --task advertising --rounds 50000 --config '{"scale": 0.1}'
     """
@@ -80,7 +85,9 @@ def optimize_bandit(args: BanditArgs) -> int:
         return _decide(args)
     bandit = make_bandit(args.task, options=json_object("--task-kwargs", args.task_kwargs))
     meters = _played(args, bandit, json_object("--config", args.config))
-    _save(args, {m.name: {"regret": m.final().to_json(), "curve": m.to_json()} for m in meters}, meters)
+    confidence = each_of(len(meters))
+    _save(args, {m.name: {"regret": m.final(confidence=confidence).to_json(), "curve": m.to_json()} for m in meters},
+          meters)
     return 0
 
 
@@ -95,7 +102,7 @@ def _played(args: BanditArgs, bandit: Any, options: dict[str, Any]) -> list[Regr
     by_name = bool(options) and set(options) <= set(names)
     policies: list[Policy] = [make_policy(n, bandit, rounds=args.rounds, options=options.get(n) if by_name else options)
                               for n in names]
-    console, meters = Console(highlight=False), []
+    console, meters, confidence = Console(highlight=False), [], each_of(len(names))
     table = Table(box=None, pad_edge=False)
     for title in ("policy", "reward a round", f"regret of {args.rounds:,} rounds", "slope", "most pulled at the end"):
         table.add_column(title)
@@ -109,10 +116,12 @@ def _played(args: BanditArgs, bandit: Any, options: dict[str, Any]) -> list[Regr
             late = np.bincount(history.arm_RT[:, -max(1, args.rounds // 10):].ravel(), minlength=history.K)
             arm = int(late.argmax())
             told = "" if bandit.arms_KD is None else f" {bandit.arms_KD[arm].round(3).tolist()}"
-            table.add_row(name, str(mean_interval(np.nanmean(history.reward_RT, 1))), str(meter.final()),
-                          _slope(meter), f"arm {arm}{told} ({late[arm] / late.sum():.0%})")
+            paid = mean_interval(np.nanmean(history.reward_RT, 1), confidence=confidence)
+            table.add_row(name, str(paid), str(meter.final(confidence=confidence)), _slope(meter),
+                          f"arm {arm}{told} ({late[arm] / late.sum():.0%})")
     console.print(table)
-    console.print(f"{args.runs} runs of {bandit.name}; regret against {bandit.comparator}; 95% intervals over runs")
+    console.print(f"{args.runs} runs of {bandit.name}; regret against {bandit.comparator}; 95% intervals over runs"
+                  f"{_at_once(len(names), 'policies')}")
     for note in dict.fromkeys(note for note in (bandit.note, *(p.note for p in policies)) if note):
         console.print(f"note: {note}")
     return meters
@@ -128,10 +137,12 @@ def _slope(meter: RegretMeter) -> str:
 # --- logs -----------------------------------------------------------------------------------------------------
 
 
+def _at_once(n: int, what: str) -> str:
+    return "" if n == 1 else f" that hold for all {n} {what} at once (Bonferroni), so also for the best"
+
+
 def _decide(args: BanditArgs) -> int:
     """Values every arm of a log, and the best against the runner-up and against what the log itself did."""
-    from plaudit.tasks.bandits.offpolicy import compare, evaluate
-
     log = _log(args)
     clusters = log.spell_N if args.hold else None
     settled = log
@@ -140,9 +151,8 @@ def _decide(args: BanditArgs) -> int:
         first = np.searchsorted(log.spell_N, log.spell_N)
         clusters = log.spell_N[np.arange(log.N) - first >= args.hold]
     pulled = np.bincount(settled.arm_N, minlength=log.K)
-    values = {name: evaluate(settled, name, estimator=args.estimator, clusters=clusters)
-              for k, name in enumerate(log.arms) if pulled[k]}
-    order = sorted(values, key=lambda name: -values[name].mean)
+    values, ahead = valued(settled, estimator=args.estimator, clusters=clusters)
+    order = list(values)
     table = Table(box=None, pad_edge=False)
     for title in ("arm", "rows", f"value if always taken ({args.estimator})"):
         table.add_column(title)
@@ -150,17 +160,37 @@ def _decide(args: BanditArgs) -> int:
         table.add_row(name, str(pulled[log.arms.index(name)]), str(values[name]))
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"{settled.N:,} of {log.N + log.dropped:,} rows; {log.dropped} left out for want of a reward")
+    console.print(f"{settled.N:,} of {log.N + log.dropped:,} rows; {log.dropped} left out for want of a reward; "
+                  f"95% intervals{_at_once(len(order), 'arms')}")
     result: dict[str, Any] = {"values": {name: v.to_json() for name, v in values.items()}, "best": order[0]}
-    if len(order) > 1:
-        ahead = compare(settled, order[0], order[1], estimator=args.estimator, clusters=clusters)
+    if ahead is not None:
         sure = ahead.exceeds(0.0) is True
         says = f"take {order[0]}" if sure else "too close to tell; log more, or take either" \
             if math.isfinite(ahead.low) else f"cannot tell: {_too_little(settled, order[:2], clusters)}"
-        result |= {"ahead": ahead.to_json(), "sure": sure, "says": says}
-        console.print(f"{order[0]} less {order[1]}: {ahead}: {says}")
+        pairs = math.comb(len(order), 2)
+        result |= {"ahead": ahead.to_json(), "sure": sure, "says": says,
+                   "confidence": {"values": each_of(len(order)), "ahead": each_of(pairs)}}
+        console.print(f"{order[0]} less {order[1]}: {ahead}"
+                      f"{f', an interval for all {pairs} pairs at once' if pairs > 1 else ''}: {says}")
     _save(args, result, [])
     return 0
+
+
+def valued(log: Log, *, estimator: Estimator, clusters: Any = None) -> tuple[dict[str, Interval], Interval | None]:
+    """The value of each arm of a log, the best first, and that of the best less that of the runner-up.
+
+    They are chosen by the numbers that the intervals are made of, so those of all arms hold at once, and those of all
+    pairs.
+    """
+    from plaudit.tasks.bandits.offpolicy import compare, evaluate
+
+    taken = [name for k, name in enumerate(log.arms) if (log.arm_N == k).any()]
+    found = {name: evaluate(log, name, estimator=estimator, clusters=clusters, confidence=each_of(len(taken)))
+             for name in taken}
+    order = sorted(found, key=lambda name: -found[name].mean)
+    ahead = compare(log, order[0], order[1], estimator=estimator, clusters=clusters,
+                    confidence=each_of(math.comb(len(order), 2))) if len(order) > 1 else None
+    return {name: found[name] for name in order}, ahead
 
 
 def _too_little(log: Log, arms: list[str], clusters: Any) -> str:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+import warnings
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
 
 class PlauditError(Exception):
     """Base class of every error that plaudit raises on purpose."""
@@ -35,3 +41,17 @@ class Unsupported(PlauditError):
 
 class MissingExtra(PlauditError, ImportError):
     """An optional package is needed; the message is the line that installs it."""
+
+
+def warn(text: str) -> None:
+    """A UserWarning at the line that called plaudit, however many functions of it lie between.
+
+    The command line counts as a caller: it shows what is said to it.
+    """
+    inner, cli = os.path.join(_PACKAGE, ""), os.path.join(_PACKAGE, "cli", "")
+    here = inspect.currentframe()
+    frame, level = None if here is None else here.f_back, 2
+    while frame is not None and frame.f_code.co_filename.startswith(inner) \
+            and not frame.f_code.co_filename.startswith(cli):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, UserWarning, stacklevel=level)

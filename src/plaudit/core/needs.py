@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -80,6 +81,21 @@ class Reads:
     def named(self) -> frozenset[str]:
         """All that it names."""
         return self.required | self.optional
+
+    def to_json(self) -> dict[str, Any]:
+        """As a server says it.
+
+        Example:
+            >>> Reads.of_json(Reads(required=frozenset({"answer"})).to_json()).required
+            frozenset({'answer'})
+        """
+        return {"required": sorted(self.required), "optional": sorted(self.optional), "anything": self.anything}
+
+    @staticmethod
+    def of_json(data: Mapping[str, Any]) -> Reads:
+        """The inverse of `to_json`."""
+        return Reads(required=frozenset(map(str, data["required"])), optional=frozenset(map(str, data["optional"])),
+                     anything=data["anything"] is True)
 
 
 def _later(order: tuple[Any, ...], a: str, b: str) -> Any:

@@ -127,9 +127,10 @@ class Service:
         return self._json({"status": "ok", **about})
 
     async def list_models(self, request: Any) -> Any:
-        """The models by name."""
+        """The models by name, and the columns of the data that each reads."""
         return self._guarded(request, lambda: self._json({"object": "list", "data": [
-            {"id": name, "object": "model", "owned_by": "plaudit"} for name in self.batchers]}))
+            {"id": name, "object": "model", "owned_by": "plaudit", "reads": batcher.reads.to_json()}
+            for name, batcher in self.batchers.items()]}))
 
     async def page(self, request: Any) -> Any:
         """Prometheus' page."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plaudit.core.errors import BadInput, PlauditError, Unsupported
+from plaudit.core.errors import BadInput, PlauditError, Unsupported, warn
 from plaudit.core.tree import Tree, leaves, tree_map
 from plaudit.tasks.arrays import check_seeds, episode_seed
 from plaudit.tasks.base import Batch, Step, Task
@@ -76,9 +75,8 @@ class GymTask(Task):
         finally:
             one.close()
         if limit is None:
-            warnings.warn(f"{self.name} names no time limit: episodes are cut after {DEFAULT_HORIZON} steps; "
-                          "pass horizon= to choose (on the command line --env-kwargs '{\"horizon\": 200}')",
-                          UserWarning, stacklevel=2)
+            warn(f"{self.name} names no time limit: episodes are cut after {DEFAULT_HORIZON} steps; "
+                 "pass horizon= to choose (on the command line --env-kwargs '{\"horizon\": 200}')")
         self.horizon, self.limited = limit or DEFAULT_HORIZON, limit is not None
 
     def make_one(self, *, render: bool = False) -> Env:

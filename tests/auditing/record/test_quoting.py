@@ -10,6 +10,7 @@ from plaudit.auditing import audit as auditing
 from plaudit.auditing import verdict
 from plaudit.auditing.effort import affordable, budget_of, default_steps
 from plaudit.auditing.record.quoting import FORMAT, Record, shipped
+from plaudit.auditing.report.model import CheckResult
 from plaudit.core.errors import BadInput
 from plaudit.core.needs import Needs
 from plaudit.optimize.hunting.plan import USUAL_STEPS
@@ -44,6 +45,15 @@ def test_the_sentence_says_what_is_found_at_what_price_and_when_it_was_measured(
         "high finding on 4% [-6%, 9%] of 50 healthy rewards (audit-record of 2026-11-22)")
     said = RECORD.of_check("exploit", effort=1.0)["sentence"]
     assert said.startswith("at the default effort the exploit check finds 80%")
+
+
+def test_an_audit_that_was_interrupted_quotes_the_checks_that_it_finished_and_no_rate_of_the_whole():
+    results = [CheckResult("exploit", status, "", 0.1) for status in ("pass", "skipped")]
+    whole = [RECORD.of_audit([r], effort=1.0, interrupted=False) for r in results]
+    assert all("87%" in w["detection"] and "80%" in w["checks"]["exploit"] for w in whole)
+    cut = [RECORD.of_audit([r], effort=1.0, interrupted=True) for r in results]
+    assert "80%" in cut[0]["checks"]["exploit"] and cut[1]["checks"] == {}
+    assert all("%" not in c["detection"] and "interrupted" in c["detection"] for c in cut)
 
 
 def test_a_check_without_a_record_is_untested():

@@ -105,6 +105,18 @@ def test_a_calibrated_model_is_told_from_one_that_is_too_sure():
     assert sure.error > 0.1 and sure.temperature == pytest.approx(4, rel=0.15) and sure.error_after < 0.05
 
 
+def test_the_error_that_a_temperature_leaves_is_not_measured_on_the_pairs_that_chose_it():
+    """Prompt a says to trust the gap wholly, b not at all: each is judged by what the other taught."""
+    records = [Preference(options=(f"{c}{i}", f"{c}{i}-"), label=float(c == "a"), context=c) for c in "ab"
+               for i in range(4)]
+    scores = {o: float(not o.endswith("-")) for r in records for o in r.options}
+    both = evaluate(Table(scores), records, orders=1).calibration
+    least, most = 1 / (1 + math.exp(-1 / 64)), 1 / (1 + math.exp(-64))
+    assert both is not None and both.error_after == pytest.approx(((1 - least) + most) / 2, abs=1e-3)
+    one = evaluate(Table(scores), records[:4], orders=1).calibration
+    assert one is not None and math.isnan(one.error_after)
+
+
 def test_what_the_order_of_rows_changes_is_seen():
     model, records = planted(0.8, n=60)
     steady = evaluate(model, records, orders=3).orders

@@ -11,7 +11,19 @@ import torch
 
 from plaudit.core.errors import BadInput, UnknownReward
 from plaudit.core.needs import Reads
-from plaudit.optimize.align import AlignConfig, SmallPolicy, TablePolicy, TableReward, align, read_asked
+from plaudit.core.reward import Reward
+from plaudit.optimize.align import (
+    AlignConfig,
+    SmallPolicy,
+    TablePolicy,
+    TableReward,
+    align,
+    best_of_n,
+    measure,
+    mine_pairs,
+    over_optimisation,
+    read_asked,
+)
 from plaudit.specify.text.functions import text_reward
 
 ROWS = [{"prompt": "a", "answer": "a"}, {"prompt": "a", "answer": "b"}, {"prompt": "b", "answer": "b", "id": 3}]
@@ -67,6 +79,31 @@ def test_each_sample_is_paid_by_the_column_of_its_own_prompt(algo: str) -> None:
                    progress=False, config=AlignConfig(prompts=2, samples=4, lr=0.01))
     assert len(seen) == 3 * 2 * 4 and {f"of {p}" == a for p, a in seen} == {True} and len({p for p, _ in seen}) == 3
     assert result.curve("unknown") == [0.0] * 3
+
+
+def asks(name: str, columns: dict[str, list[str]], reward: Reward) -> object:
+    prompts, it = ["a", "b", "a"], policy()
+    return {"measure": lambda: measure(it, it, prompts, [reward], n=4, columns=columns),
+            "best": lambda: best_of_n(it, reward, prompts, 4, columns=columns),
+            "curve": lambda: over_optimisation(it, reward, reward.named("gold"), prompts, pool=4, columns=columns),
+            "mine": lambda: mine_pairs(it, reward, prompts, samples=4, columns=columns)}[name]()
+
+
+@pytest.mark.parametrize("name", ["measure", "best", "curve", "mine"])
+def test_what_samples_once_takes_columns_as_align_does(name: str) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def pays(prompt_text: str, answer: str) -> float:
+        seen.append((prompt_text, answer))
+        return float(len(seen))
+
+    found = asks(name, {"answer": ["of a", "of b", "of the other a"]}, text_reward(pays))
+    once = [("a", "of a")] * 4 + [("b", "of b")] * 4 + [("a", "of the other a")] * 4
+    assert seen == (once * 2 if name == "curve" else once) and found is not None
+    with pytest.raises(BadInput, match="columns, for pays"):
+        asks(name, {}, text_reward(pays))
+    with pytest.raises(BadInput, match="one entry for each of 3"):
+        asks(name, {"answer": ["of a"]}, text_reward(pays))
 
 
 def test_a_gold_answer_is_learnt() -> None:

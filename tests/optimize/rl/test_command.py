@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -51,7 +52,9 @@ def test_trains_saves_evaluates_films_and_goes_on(folder, capsys):
     (["--env", "CartPole-v1", "--config", '{"lrr": 1}'], "options out of num_envs"),
     (["--env", "CartPole-v1", "--config", "{"], "JSON"),
     (["--env", "CartPole-v1", "--render", "film.mp4"], "*.gif"),
-    (["--env", "CartPole-v1", "--resume"], "folder of the run"),
+    (["--env", "CartPole-v1", "--resume"], "--out: expected the folder of the run to go on with, received none"),
+    (["--env", "CartPole-v1", "--resume", "--out", "runs/7"], "received runs/7, which does not exist"),
+    (["--env", "CartPole-v1", "--resume", "--out", "."], "received ., which holds none"),
     (["--env", "CartPole-v1", "--out", "."], "new or empty folder"),
     (["--env", "CartPole-v1", "--steps", "10"], "at least one update"),
     (["--env", "CartPole-v1", "--population", "0"], "--population"),
@@ -62,6 +65,7 @@ def test_bad_input_is_one_clear_line(words, says, capsys):
     assert run(*words) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and says in error and len(error.splitlines()) == 1
+    assert not Path("runs/7").exists()
 
 
 def test_ctrl_c_says_how_to_go_on(folder, capsys):

@@ -27,6 +27,7 @@ from plaudit.optimize import (
     train,
 )
 from plaudit.optimize.rl.callbacks import ProgressLog
+from plaudit.optimize.rl.collect import broken
 
 SMALL = {"num_envs": 4, "hidden": (8,)}
 OFF = {**SMALL, "collect": 4, "rounds": 2, "warmup": 64, "batch": 16, "update_ratio": 0.25}
@@ -99,6 +100,62 @@ def test_a_killed_and_resumed_run_equals_one_that_was_not_bit_for_bit(name, movi
     assert differences(*policies) == []
     assert (tmp_path / "whole/log.jsonl").read_text() == (tmp_path / "parts/log.jsonl").read_text()
     assert json.loads((tmp_path / "whole/log.jsonl").read_text().splitlines()[-1])["update"] == 10
+
+
+class Holed(Quadratic):
+    """Environment 2 shows NaN once; `look` 1 is the reset, then come two for each step: its end, and what follows."""
+
+    name, horizon = "Holed", 10
+
+    def __init__(self, look, *, choices=False, named=False):
+        self.look, self.looks = look, 0
+        self.action_space = CopyTheBit.action_space if choices else Quadratic.action_space
+        self.obs_names = ("height",) if named else ()
+
+    def see(self, uniform):
+        self.looks += 1
+        return uniform.clone().index_fill(0, torch.tensor(2), torch.nan) if self.looks == self.look else uniform
+
+    def pay(self, uniform, action):
+        return torch.zeros(len(uniform))
+
+    def terminates(self, time, action):
+        return torch.zeros_like(time, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("name", ["ppo", "sac", "td3", "dqn"])
+@pytest.mark.parametrize("look, named, says", [
+    (1, False, "environment 2 of Holed before step 1 is nan in column 0:"),
+    (12, True, "environment 2 of Holed after step 6 is nan in height:")])
+def test_an_observation_that_is_no_number_is_warned_of_once_by_step_and_column(name, look, named, says, caplog):
+    train(name, Holed(look, choices=name == "dqn", named=named), steps=32 * 3, progress=False, config=CONFIGS[name])
+    said = [r.getMessage() for r in caplog.records if "the observation" in r.getMessage()]
+    assert len(said) == 1 and says in said[0]
+
+
+def test_the_warning_of_a_nan_comes_before_the_error_that_it_makes(caplog):
+    class Strict(Holed):
+        def pay(self, uniform, action):
+            if not action.isfinite().all():
+                raise ValueError("an action is NaN")
+            return super().pay(uniform, action)
+
+    with pytest.raises(ValueError, match="an action is NaN"):
+        train("ppo", Strict(13), steps=64, population=2, progress=False, config=CONFIGS["ppo"])
+    assert "environment 2 of member 0 of Holed before step 7 is nan" in caplog.text
+    caplog.clear()
+    train("ppo", Strict(10_000), steps=64, progress=False, config=CONFIGS["ppo"])
+    assert "observation" not in caplog.text
+
+
+def test_a_broken_number_in_nested_observations_is_found_by_its_path_and_large_ones_are_not_broken():
+    pictures, large = torch.zeros(2, 3, 4, 5), torch.full((2, 3), 3e38)
+    seen = {"see": {"eye": pictures}, "bits": torch.zeros(2, 3, dtype=torch.long), "far": large}
+    hole = pictures.clone()
+    hole[1, 2, 3, 4] = -torch.inf
+    assert broken(seen, seen) is None
+    assert broken(seen, {**seen, "see": {"eye": hole}}) == (1, 2, False, "-inf in column 3, 4 of see/eye")
+    assert broken({**seen, "far": large / 0}, seen) == (0, 0, True, "inf of far")
 
 
 class CtrlC(Callback):

@@ -7,13 +7,18 @@ import threading
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
 from plaudit.core.algebra import worst
 from plaudit.core.errors import BadInput
+from plaudit.core.needs import Reads
 from plaudit.core.tokens import of_texts
+from plaudit.feedback.records import Preference
+from plaudit.learn.text.evaluation import evaluate
 from plaudit.learn.text.reward import TextReward
 from plaudit.serve.server import background
+from plaudit.specify.text.functions import text_reward
 from plaudit.specify.text.remote import RemoteReward
 
 QUICK: dict[str, Any] = {"timeout_s": 2.0, "retries": 0, "backoff_s": 0.01}
@@ -72,6 +77,50 @@ def test_a_number_for_each_token_comes_from_far_too(model, url):
 def test_a_wrong_token_is_unknown_with_the_servers_words(url):
     score = RemoteReward(url, token="wrong", **QUICK).score(of_texts(["a"], ["b"]))
     assert not score.known.any() and "status 401: the bearer token is missing or wrong" in next(iter(score.why))
+
+
+# --- columns of the data ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def verifiers():
+    def exact(completion_text, answer, hint=None):
+        return float(completion_text == answer) + (0.5 if hint else 0.0)
+
+    def short(completion_text):
+        return -float(len(completion_text))
+
+    with background({"exact": text_reward(exact), "short": text_reward(short)}) as url:
+        yield url
+
+
+def test_a_server_says_what_its_rewards_read_and_gets_that(verifiers, tmp_path):
+    remote = RemoteReward(verifiers, cache=tmp_path / "answers")
+    assert remote.reads == Reads(required=frozenset({"answer"}), optional=frozenset({"hint"}))
+    assert RemoteReward.at(f"{verifiers}#short").reads == Reads()
+    rows = of_texts(["2 + 3?"] * 3, ["5", "6", "5"], answer=["5", np.str_("5"), "5"], hint=[None, None, 1],
+                    id=[7, 8, 9])
+    assert remote.score(rows).value[:, 0].tolist() == [1.0, 0.0, 1.5]
+    other = of_texts(["2 + 3?"] * 2, ["5", "6"], answer=["6", "6"])
+    assert remote.score(other).value[:, 0].tolist() == [0.0, 1.0], "the cache tells answers apart"
+    remote.check()  # nothing can be said of a text alone, but the server is there
+    with pytest.raises(BadInput, match="the columns that the reward reads: answer"):
+        evaluate(remote, [Preference(options=("5", "6"), context="2 + 3?", label=1.0)])
+    pair = Preference(options=("5", "6"), context="2 + 3?", label=1.0, provenance={"answer": "5"})
+    assert evaluate(remote, [pair]).accuracy.mean == 1.0
+
+
+def test_only_what_is_read_goes_over_the_wire(answering):
+    """A server that does not say is sent texts alone, and asked once; one that is away is asked again."""
+    rows = of_texts(["a"], ["bb"], answer=["4"], secret=["s"])
+    with answering(right) as (url, asked):
+        remote = RemoteReward(url, **QUICK)
+        assert remote.score(rows).value[0, 0] == 2.0
+        assert set(asked[0][1]) == {"prompts", "completions", "members", "per_token"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        away = RemoteReward(f"http://127.0.0.1:{free.getsockname()[1]}", **QUICK)
+    assert away.reads == Reads() and away._reads is None and not away.score(rows).known.any()
 
 
 # --- against servers that fail ---------------------------------------------------------------------------

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plaudit.core.errors import BadInput
 
+if TYPE_CHECKING:
+    from plaudit.auditing.report.model import CheckResult
+
 FORMAT = "plaudit.audit-record.1"
 UNTESTED = "untested"
+CUT_OFF = "interrupted: the record's rates are those of whole audits"
 _NEAR = 1e-3
 
 
@@ -82,6 +86,15 @@ class Record:
         fresh = row.get("splits", {}).get("fresh", {}).get("detection")
         apart = f" ({percent(fresh)} of the {fresh['n']} on which nothing was tuned)" if fresh else ""
         return f"{_at(row['effort'])} an audit {_finds(detection)}{apart} and {_raises(alarm)} ({self._source()})"
+
+    def of_audit(self, results: Sequence[CheckResult], *, effort: float, interrupted: bool) -> dict[str, Any]:
+        """What an audit says of itself: the rates of all together, `detection`, and the sentence of each of `checks`.
+
+        Rates are those of whole audits: one that was interrupted quotes those of the checks that it finished.
+        """
+        quoted = [r for r in results if not interrupted or r.status != "skipped"]
+        return {"detection": CUT_OFF if interrupted else self.overall(effort=effort),
+                "checks": {r.name: self.of_check(r.name, effort=effort)["sentence"] for r in quoted}}
 
     def off(self) -> dict[str, str]:
         """The checks that cry too often at the default effort, each with the reason."""

@@ -24,12 +24,10 @@ TOO_MANY = 0.25
 def judge(context: TextContext, findings: Sequence[Finding], results: Sequence[CheckResult], *,
           interrupted: bool) -> Verdict:
     """The verdict of an audit of text: its worst finding, or how hard nothing was found."""
-    record = shipped()
     effort: dict[str, Any] = {
         "steps": context.scorer.spent, "unit": "scored texts", "searches": {"exploit": context.memo.get(
-            "search spent", 0)}, "times the default": round(context.effort, 3),
-        "detection": record.overall(effort=context.effort), "prompts": len(context.items),
-        "checks": {r.name: record.of_check(r.name, effort=context.effort)["sentence"] for r in results}}
+            "search spent", 0)}, "times the default": round(context.effort, 3), "prompts": len(context.items),
+        **shipped().of_audit(results, effort=context.effort, interrupted=interrupted)}
     worst = findings[0] if findings else None
     if worst is not None and worst.severity == "high":
         return unsafe(worst, effort, interrupted=interrupted)

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from plaudit.core.comparisons import proportion_interval
 from plaudit.core.errors import BadInput
@@ -22,6 +24,7 @@ from plaudit.core.seeds import Seeds
 from plaudit.core.statistics import bootstrap, mean_interval
 from plaudit.feedback.records import Fragment, Preference
 from plaudit.learn.calibration import Bin, _bins, best_temperature
+from plaudit.learn.cross_fitting import FOLDS
 from plaudit.learn.text.ranking import (
     SECTIONS,
     Ties,
@@ -100,7 +103,8 @@ class CalibrationOfPairs:
     temperature: float
     """What the difference should be divided by."""
     error_after: float
-    """The calibration error with that temperature, on the same pairs: the least that one could hope for."""
+    """The calibration error where the pairs of a tenth of the prompts are divided by the temperature that the others
+    chose; NaN for a single prompt."""
     bins: tuple[Bin, ...]
 
 
@@ -151,7 +155,7 @@ def evaluate(model: Any, records: Sequence[Preference], *, ties: Ties = "against
         records: Pairs with a label, or options of which some are `correct`. Undecided ones are left out.
         ties: What equal scores of a right and a wrong answer count.
         orders: In how many orders up to 256 records are scored to see whether that matters; 1 for none but the given.
-        seed: Of the orders and of the resampling.
+        seed: Of the orders, of the resampling and of the folds.
         progress: Called with the number of records that are done.
 
     Raises:
@@ -226,7 +230,7 @@ def summarise(items: Sequence[Item], *, ties: Ties = "against", seed: int = 0,
         by_category={name: clustered([right[n] for n in rows], [clusters[n] for n in rows], seed=seed)
                      for name, rows in sorted(categories.items())} if set(categories) != {"all"} else {},
         tied=sum(_gap(i.values, c) == 0 for i, c in judged), margins=_margins(judged, clusters, seed),
-        calibration=_calibration(items), orders=orders, rewardbench=bench, rewardbench_ties=tie_score)
+        calibration=_calibration(items, seed), orders=orders, rewardbench=bench, rewardbench_ties=tie_score)
 
 
 def clustered(values: Sequence[float], clusters: Sequence[str], *, seed: int = 0) -> Interval:
@@ -265,7 +269,7 @@ def _margins(judged: Sequence[tuple[Item, Sequence[bool]]], clusters: Sequence[s
                    float((gaps < 0).mean()))
 
 
-def _calibration(items: Sequence[Item]) -> CalibrationOfPairs | None:
+def _calibration(items: Sequence[Item], seed: int) -> CalibrationOfPairs | None:
     """Over pairs with a label; ties of the label count for the loss, and for nothing else."""
     pairs = [i for i in items if i.known and i.record.label is not None and len(i.scores) == 2]
     if not pairs:
@@ -276,8 +280,22 @@ def _calibration(items: Sequence[Item]) -> CalibrationOfPairs | None:
     p, strict = torch.sigmoid(gap), y != 0.5
     bins, error = _bins(p[strict], y[strict], 10)
     temperature = best_temperature(gap.float(), y.float(), torch.ones(len(gap)).bool())
-    after = _bins(torch.sigmoid(gap / temperature)[strict], y[strict], 10)[1]
+    after = _error_after(gap, y, [i.prompt for i in pairs], seed)
     return CalibrationOfPairs(mean_interval(loss), float((p - y).square().mean()), error, temperature, after, bins)
+
+
+def _error_after(gap: Float[Tensor, "N"], y: Float[Tensor, "N"], prompts: Sequence[str], seed: int) -> float:
+    """The calibration error at a temperature, chosen for each fold of prompts by the others."""
+    known = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+    if len(known) < 2:
+        return math.nan
+    fold_of = torch.randperm(len(known), generator=Seeds(seed).child("folds").torch()) % FOLDS
+    fold = fold_of[[known[prompt] for prompt in prompts]]
+    divided = torch.empty_like(gap)
+    for f in fold.unique():
+        divided[fold == f] = gap[fold == f] / best_temperature(gap.float(), y.float(), fold != f)
+    strict = y != 0.5
+    return _bins(torch.sigmoid(divided)[strict], y[strict], 10)[1]
 
 
 def _orders(scorer: Scorer, items: Sequence[Item], ties: Ties, orders: int, seed: int) -> Orders | None:

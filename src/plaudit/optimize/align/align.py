@@ -29,12 +29,12 @@ from plaudit.core.schedules import Controller
 from plaudit.core.score import Score
 from plaudit.core.seeds import Seeds
 from plaudit.core.tokens import Tokens
+from plaudit.optimize.align.columns import Columns, checked, told
 from plaudit.optimize.align.config import Algo, AlignConfig
 from plaudit.optimize.align.dpo import Pairs
 from plaudit.optimize.align.kto import Judged
 from plaudit.optimize.align.policy import Policy
 from plaudit.optimize.align.updates import Batch, make_update
-from plaudit.specify.text.columns import TEXTS, check_reads
 
 log = logging.getLogger(__name__)
 OnUnknown = Literal["mask", "stop"]
@@ -77,10 +77,9 @@ class AlignResult:
 
 def align(policy: Policy, reward: Reward | None, prompts: Sequence[Any], *, algo: Algo | str = "rloo",
           watch: Sequence[Reward] = (), gold: Reward | None = None, pairs: Pairs | Judged | None = None,
-          columns: Mapping[str, Sequence[Any]] | None = None, reference: Policy | None = None, steps: int = 100,
+          columns: Columns | None = None, reference: Policy | None = None, steps: int = 100,
           config: AlignConfig | None = None, on_unknown: OnUnknown | str = "mask", stop_after: int | None = 10,
-          seed: int = 0,
-          out: str | Path | None = None, resume: bool = False, checkpoint_every: int | None = None,
+          seed: int = 0, out: str | Path | None = None, resume: bool = False, checkpoint_every: int | None = None,
           progress: bool | Progress = True,
           on_step: Callable[[int, dict[str, float]], bool | None] | None = None) -> AlignResult:
     """Aligns a policy with a reward under a KL penalty to its reference.
@@ -159,10 +158,17 @@ def align(policy: Policy, reward: Reward | None, prompts: Sequence[Any], *, algo
 
 
 def measure(policy: Policy, reference: Policy, prompts: Sequence[Any], rewards: Sequence[Reward], *, n: int = 1,
-            seed: int | Seeds = 0) -> dict[str, float]:
-    """Mean returns by the rewards' names, `length` and `kl` on fresh completions; NaN where nothing is known."""
+            columns: Columns | None = None, seed: int | Seeds = 0) -> dict[str, float]:
+    """Mean returns by the rewards' names, `length` and `kl` on fresh completions; NaN where nothing is known.
+
+    `columns` are what the rewards read of each prompt, as in `align`.
+
+    Raises:
+        BadInput: where a column is missing or has another length.
+    """
+    columns = checked(columns, len(prompts), rewards)
     with torch.no_grad():
-        tokens = policy.sample(prompts, n=n, seed=seed)
+        tokens = told(policy.sample(prompts, n=n, seed=seed), columns, range(len(prompts)))
         kl = policy.log_probs(tokens).sum(-1) - reference.log_probs(tokens).sum(-1)
     found = {r.name: _mean_return(r.score(tokens))[0] for r in rewards}
     return {**found, "length": float(tokens.lengths.float().mean()), "kl": float(kl.mean())}
@@ -173,7 +179,7 @@ class _Run:
 
     def __init__(self, policy: Policy, reward: Reward | None, prompts: Sequence[Any], *, algo: Algo | str,
                  watch: Sequence[Reward], gold: Reward | None, pairs: Pairs | Judged | None,
-                 columns: Mapping[str, Sequence[Any]] | None, reference: Policy | None, steps: int, config: AlignConfig,
+                 columns: Columns | None, reference: Policy | None, steps: int, config: AlignConfig,
                  on_unknown: OnUnknown | str, stop_after: int | None, seed: int) -> None:
         if not isinstance(steps, int) or steps < 1:
             raise BadInput("steps", expected="an integer >= 1", received=steps)
@@ -184,7 +190,7 @@ class _Run:
         if reward is None and pairs is None:
             raise BadInput("reward", expected="a reward, as there are no pairs to learn from", received=None)
         self.prompts, self.steps, self.config = list(prompts), steps, config
-        self.columns = _checked(columns or {}, len(self.prompts), [r for r in (reward, *watch, gold) if r is not None])
+        self.columns = checked(columns, len(self.prompts), [r for r in (reward, *watch, gold) if r is not None])
         self.on_unknown, self.stop_after = on_unknown if reward is not None else "mask", stop_after
         for prompt in self.prompts:
             policy.encode(prompt)  # a prompt that cannot be read is refused before any work
@@ -233,8 +239,7 @@ class _Run:
         """New completions with what they are paid, and the row that says so."""
         places, n = self._next_places(), self.config.samples
         tokens = self.policy.sample([self.prompts[i] for i in places], n=n, seed=seeds.child("sample"))
-        tokens = tokens.replace(columns={**tokens.columns, **{
-            name: [values[i] for i in places for _ in range(n)] for name, values in self.columns.items()}})
+        tokens = told(tokens, self.columns, places)
         score = self.reward.score(tokens)
         known = score.known.all(-1)
         self._check_known(score, known)
@@ -340,19 +345,6 @@ class _NoReward(Reward):
 
     def evaluate(self, episodes: Episodes) -> Score:
         return Score.unknown(episodes.mask, "no reward was given")
-
-
-def _checked(columns: Mapping[str, Sequence[Any]], prompts: int, rewards: Sequence[Reward]) -> Mapping[str, Any]:
-    """Columns with an entry for each prompt, and all that the rewards need."""
-    for name, values in columns.items():
-        if name in TEXTS:
-            raise BadInput(f"columns[{name!r}]", expected="a name that no text of the policy has", received=name)
-        if len(values) != prompts:
-            raise BadInput(f"columns[{name!r}]", expected=f"one entry for each of {prompts} prompts",
-                           received=len(values))
-    for reward in rewards:
-        check_reads(reward.reads, columns, place=f"columns, for {reward.name}")
-    return dict(columns)
 
 
 def _read(folder: Path, resume: bool) -> dict[str, Any] | None:

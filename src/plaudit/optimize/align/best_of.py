@@ -23,6 +23,7 @@ from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
 from plaudit.core.statistics import bootstrap, mean_interval
 from plaudit.core.tokens import Tokens
+from plaudit.optimize.align.columns import Columns, checked, told
 from plaudit.optimize.align.policy import Policy
 
 Ties = Literal["random", "first", "worst", "best"]
@@ -76,8 +77,8 @@ class BestOf:
     """Of which prompt each row is."""
 
 
-def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int, *, seed: int | Seeds = 0,
-              ties: Literal["first", "random"] = "first",
+def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int, *,
+              columns: Columns | None = None, seed: int | Seeds = 0, ties: Literal["first", "random"] = "first",
               on_unknown: Literal["mask", "stop"] = "mask") -> BestOf:
     """Samples n completions of each prompt and keeps the best by a reward.
 
@@ -86,13 +87,14 @@ def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int, *,
         reward: What judges.
         prompts: What the policy's `encode` reads.
         n: Completions of each.
+        columns: What the reward reads of each prompt, such as its `answer`: one entry for each prompt under each name.
         seed: The same seed gives the same numbers.
         ties: Of equal ones, the first that was drawn, or one at random. Both have the same distribution, as samples
             are exchangeable; `random` matters where rows come in an order that means something.
         on_unknown: `mask` chooses among those that are known (a prompt without one is left out), `stop` raises.
 
     Raises:
-        BadInput: when n is below 1.
+        BadInput: when n is below 1, or a column is missing or has another length.
         UnknownReward: when a reward is unknown and `on_unknown` is `stop`, or nothing is known.
 
     Example:
@@ -104,8 +106,9 @@ def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int, *,
     kl = best_of_kl(n)
     if ties not in ("first", "random"):
         raise BadInput("ties", expected="first or random", received=ties)
+    columns = checked(columns, len(prompts), [reward])
     root = seed if isinstance(seed, Seeds) else Seeds(seed)
-    tokens = policy.sample(prompts, n=n, seed=root.child("sample"))
+    tokens = told(policy.sample(prompts, n=n, seed=root.child("sample")), columns, range(len(prompts)))
     score = reward.score(tokens)
     value, known = score.returns()
     if on_unknown == "stop":
@@ -262,9 +265,14 @@ def best_of_curve(proxy_PN: Float[Tensor, "P N"], gold_PN: Float[Tensor, "P N"],
 
 
 def over_optimisation(policy: Policy, proxy: Reward, gold: Reward, prompts: Sequence[Any], *, pool: int = 64,
-                      n: Sequence[int] | None = None, ties: Ties = "random", seed: int | Seeds = 0) -> BestOfCurve:
-    """Draws one pool of completions, scores it with both rewards, and gives `best_of_curve`."""
-    tokens = policy.sample(prompts, n=pool, seed=seed)
+                      n: Sequence[int] | None = None, ties: Ties = "random", columns: Columns | None = None,
+                      seed: int | Seeds = 0) -> BestOfCurve:
+    """Draws one pool of completions, scores it with both rewards, and gives `best_of_curve`.
+
+    `columns` are what the rewards read of each prompt, as in `best_of_n`.
+    """
+    columns = checked(columns, len(prompts), [proxy, gold])
+    tokens = told(policy.sample(prompts, n=pool, seed=seed), columns, range(len(prompts)))
     both = [r.score(tokens).returns()[0].view(-1, pool) for r in (proxy, gold)]
     return best_of_curve(*both, n=n, ties=ties)
 

@@ -16,6 +16,7 @@ from plaudit.core.seeds import Seeds
 from plaudit.core.tokens import Tokens
 from plaudit.feedback.records import Preference
 from plaudit.feedback.text.formats import write_pairs
+from plaudit.optimize.align.columns import Columns, checked, told
 from plaudit.optimize.align.dpo import Pairs, pairs_of_rewards
 from plaudit.optimize.align.policy import Policy
 
@@ -42,7 +43,8 @@ class Mined:
 
 
 def mine_pairs(policy: Policy, reward: Reward, prompts: Sequence[Any], *, samples: int = 8, margin: float = 0.0,
-               seed: int | Seeds = 0, provenance: Mapping[str, Any] | None = None) -> Mined:
+               columns: Columns | None = None, seed: int | Seeds = 0,
+               provenance: Mapping[str, Any] | None = None) -> Mined:
     """Samples completions of each prompt and keeps the best and the worst by a reward.
 
     Args:
@@ -51,11 +53,13 @@ def mine_pairs(policy: Policy, reward: Reward, prompts: Sequence[Any], *, sample
         prompts: What the policy's `encode` reads.
         samples: Completions of each.
         margin: By more than how much the best has to beat the worst.
+        columns: What the reward reads of each prompt, such as its `answer`: one entry for each prompt under each name.
         seed: The same seed gives the same pairs.
         provenance: JSON that each record keeps.
 
     Raises:
-        BadInput: when there are fewer than 2 samples, the margin is negative, or no prompt gives a pair.
+        BadInput: when there are fewer than 2 samples, the margin is negative, a column is missing or has another
+            length, or no prompt gives a pair.
 
     Source:
         Zhang et al. (2024), arXiv 2409.13948, section 3.4 (k = 8; the margin is an addition).
@@ -70,7 +74,8 @@ def mine_pairs(policy: Policy, reward: Reward, prompts: Sequence[Any], *, sample
         raise BadInput("samples", expected="an integer >= 2", received=samples)
     if not 0 <= margin < math.inf:
         raise BadInput("margin", expected="a number >= 0, in the units of the reward", received=margin)
-    tokens = policy.sample(prompts, n=samples, seed=seed)
+    columns = checked(columns, len(prompts), [reward])
+    tokens = told(policy.sample(prompts, n=samples, seed=seed), columns, range(len(prompts)))
     return mined_from(tokens, reward, margin=margin, provenance=provenance)
 
 

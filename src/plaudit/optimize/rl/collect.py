@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,6 +71,7 @@ class Collector:
         self.began_anew = False
         """Whether all rows began new episodes where a run was resumed: no sum over steps may cross that seam."""
         self.on_rollout: list[Callable[[Rollout], None]] = []
+        self._told = False
         self._mask = torch.ones(self.B, 1, dtype=torch.bool, device=device)
 
     def collect(self, T: int, act: Act) -> Rollout:
@@ -78,8 +81,13 @@ class Collector:
         actions: list[Tensor] = []
         extras: list[dict[str, Tensor]] = []
         for t in range(T):
-            action, extra = act(self.obs, t)
-            step = self.batch.step(action)
+            try:
+                action, extra = act(self.obs, t)
+                step = self.batch.step(action)
+            except Exception:  # what a NaN does to a policy or an environment comes behind its cause
+                seen_B1 = tree_map(lambda x: x.unsqueeze(1), self.obs)
+                self._look(seen_B1, seen_B1, self.steps + t)
+                raise
             seen.append(self.obs)
             actions.append(action)
             steps.append(step)
@@ -92,11 +100,24 @@ class Collector:
 
     def record(self, episodes: Episodes, extras: Mapping[str, Tensor]) -> Rollout:
         """Scores steps that all rows have made and shows them to the hooks; `obs` and the batch are past them."""
+        self._look(episodes.obs, episodes.next_obs, self.steps)
         self.steps += episodes.T
         rollout = Rollout(episodes=episodes, score=self.scorer.score(episodes), extras=extras)
         for hook in self.on_rollout:
             hook(rollout)
         return rollout
+
+    def _look(self, before_BT: Tree, after_BT: Tree, steps: int) -> None:
+        """Says once where an observation is no number; `steps` were made before."""
+        found = None if self._told else broken(before_BT, after_BT, getattr(self.task, "obs_names", ()))
+        if found is None:
+            return
+        self._told = True
+        row, step, is_before, what = found
+        who = f"environment {row % self.N}{f' of member {int(self.member[row])}' if self.P > 1 else ''} of "
+        when = f"{'before' if is_before else 'after'} step {steps + step + 1:,}"
+        log.warning("the observation of %s%s %s is %s: a policy answers with NaN, and one update on it ruins all "
+                    "weights; mend the environment (it is said once)", who, self.task.name, when, what)
 
     def _episodes(self, obs: list[Tree], actions: list[Tensor], steps: list[Step]) -> Episodes:
         over_time = lambda *xs: torch.stack(xs, 1)  # noqa: E731
@@ -135,3 +156,37 @@ class Collector:
     def close(self) -> None:
         """Frees the environments."""
         self.batch.close()
+
+
+def broken(before_BT: Tree, after_BT: Tree, names: Sequence[str] = ()) -> tuple[int, int, bool, str] | None:
+    """The first NaN or infinity in observations: row, step, whether it was there before the step, and what it is.
+
+    Args:
+        before_BT: what was seen when each step began.
+        after_BT: what each step led to.
+        names: of the columns of a plain vector.
+
+    Example:
+        >>> seen = torch.zeros(1, 3, 2)
+        >>> broken(seen, seen), broken(seen, torch.tensor([[[0, 0], [0, torch.nan], [0, 0]]]), ["x", "v"])
+        (None, (0, 1, False, 'nan in v'))
+    """
+    for (leaf, before), (_, after) in zip(leaves(before_BT), leaves(after_BT), strict=True):
+        if not before.is_floating_point() or math.isfinite(float(before.sum() + after.sum())):
+            continue
+        B, T = before.shape[:2]
+        value_TB2D = torch.stack([before, after], 2).reshape(B, T, 2, -1).transpose(0, 1)
+        found = (~value_TB2D.isfinite()).nonzero()
+        if len(found):  # a sum may overflow where no number does
+            step, row, which, place = found[0].tolist()
+            column = _column(place, before.shape[2:], leaf, names)
+            return row, step, which == 0, f"{float(value_TB2D[step, row, which, place])}{column}"
+    return None
+
+
+def _column(place: int, shape: Sequence[int], leaf: str, names: Sequence[str]) -> str:
+    """Where the flat index of a number in an observation lies, in words."""
+    if not leaf and len(shape) == 1 and place < len(names):
+        return f" in {names[place]}"
+    index = ", ".join(str(int(i)) for i in np.unravel_index(place, tuple(shape)))
+    return (f" in column {index}" if index else "") + (f" of {leaf}" if leaf else "")

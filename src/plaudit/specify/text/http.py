@@ -30,7 +30,7 @@ class Failed(Exception):
 
 
 class Client:
-    """Posts JSON to one server; one connection for each thread is kept open.
+    """Asks one server in JSON; one connection for each thread is kept open.
 
     Args:
         url: http:// or https://, host, port, and perhaps a path.
@@ -79,19 +79,29 @@ class Client:
         Raises:
             Failed: after the last try.
         """
-        data = json.dumps(body, ensure_ascii=True).encode()
+        return self._tried(path, json.dumps(body, ensure_ascii=True).encode())
+
+    def get(self, path: str) -> Any:
+        """The decoded answer to a plain request.
+
+        Raises:
+            Failed: after the last try.
+        """
+        return self._tried(path, None)
+
+    def _tried(self, path: str, data: bytes | None) -> Any:
         for turn in range(self.retries + 1):
             try:
                 return self._once(path, data)
             except Failed as failure:
                 if not failure.again or turn == self.retries:
                     tries = f" ({turn + 1} tries)" if turn else ""
-                    raise Failed(f"{failure.reason}{tries}", again=False) from None
+                    raise Failed(f"{failure.reason}{tries}", again=failure.again) from None
                 pause = self.backoff_s * 2**turn * random.uniform(0.5, 1.0)
                 time.sleep(min(self.timeout_s, max(pause, failure.after_s or 0.0)))
         raise AssertionError
 
-    def _once(self, path: str, data: bytes) -> Any:
+    def _once(self, path: str, data: bytes | None) -> Any:
         deadline = _Deadline(self.timeout_s)
         connection: http.client.HTTPConnection | None = getattr(self._open, "connection", None)
         kept = connection is not None
@@ -131,12 +141,12 @@ class Client:
             connection.close()
 
     def _exchange(self, connection: http.client.HTTPConnection, path: str,
-                  data: bytes) -> tuple[int, bytes, str | None]:
+                  data: bytes | None) -> tuple[int, bytes, str | None]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
         try:
-            connection.request("POST", path or "/", body=data, headers=headers)
+            connection.request("GET" if data is None else "POST", path or "/", body=data, headers=headers)
         except (BrokenPipeError, ConnectionResetError):
             pass  # a server may refuse a long body before it has read it; its answer says why
         response = connection.getresponse()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import urldefrag, urlsplit
 
 import torch
@@ -25,6 +25,7 @@ from plaudit.core.reward import Reward, describe_failure
 from plaudit.core.score import Score
 from plaudit.core.tokens import Tokens, plain_text
 from plaudit.specify.text.cache import AnswerCache
+from plaudit.specify.text.columns import TEXTS, as_columns, said_of
 from plaudit.specify.text.http import Client, Failed
 
 Kind = Literal["plaudit", "openrlhf", "vllm", "rerank"]
@@ -33,6 +34,8 @@ BY_PATH: Mapping[str, Kind] = {"/get_reward": "openrlhf", "/classify": "vllm", "
 """What a server speaks whose URL ends so."""
 TOKEN = "PLAUDIT_TOKEN"
 """The variable that holds the bearer token of commands: everybody on the machine sees what stands in a command line."""
+_OWN = ("model", "per_token", "members")
+"""Fields of a request to plaudit that are no columns."""
 LONGEST = 1_000_000
 """About how many characters go into one request."""
 
@@ -45,6 +48,15 @@ class Said:
     members: tuple[float, ...] = ()
     tokens: tuple[float, ...] | None = None
     why: str = ""
+
+
+class _Row(NamedTuple):
+    """What is asked about."""
+
+    prompt: Any
+    completion: Any
+    told: Mapping[str, Any]
+    """What the data say of it."""
 
 
 class RemoteReward(Reward):
@@ -103,6 +115,7 @@ class RemoteReward(Reward):
         self.cache = None if cache is None else AnswerCache(cache)
         self.name = name or model or f"{kind} at {self.client.host}:{self.client.port}"
         self.needs = Needs(time="episode")
+        self._reads: Reads | None = None if kind == "plaudit" else Reads()
 
     @staticmethod
     def at(url: str, *, kind: Kind | None = None, tokenizer: str | Path | None = None) -> RemoteReward:
@@ -134,9 +147,13 @@ class RemoteReward(Reward):
     def check(self) -> None:
         """Asks for the score of one short text, so that a server that is not there is an error before any work.
 
+        One that has said which columns it needs is there, and knows nothing of a text alone.
+
         Raises:
             BadInput: with what the server said, and what may mend it.
         """
+        if self.reads.required:
+            return
         said = self.ask(["2 + 2?"], [" It is 4."])[0]
         if said.value is None:
             fix = next((f for word, f in _FIXES.items() if word in said.why), "")
@@ -150,13 +167,28 @@ class RemoteReward(Reward):
 
     @property
     def reads(self) -> Reads:
-        return Reads()
+        """The columns that the served reward reads, as `plaudit serve` says; none where a server does not say."""
+        if self._reads is None:
+            try:
+                models = self.client.get(f"{self.path.rpartition('/')[0]}/v1/models")["data"]
+                mine = models[0] if self.model is None else next(m for m in models if m["id"] == self.model)
+                self._reads = Reads.of_json(mine["reads"])
+            except Failed as failure:
+                if failure.again:
+                    return Reads()  # nobody answers now; the next question asks again
+                self._reads = Reads()
+            except (KeyError, TypeError, IndexError, StopIteration):
+                self._reads = Reads()
+        return self._reads
 
     def evaluate(self, episodes: Episodes) -> Score:
         if not isinstance(episodes, Tokens) or not {"prompt", "completion"} <= set(episodes.columns):
             raise BadInput("episodes", expected="Tokens with the columns prompt and completion",
                            received=type(episodes).__name__)
-        said = self.ask(episodes.columns["prompt"], episodes.columns["completion"])
+        told = {name: values for name, values in episodes.columns.items() if name not in (*TEXTS, *_OWN)}
+        reads = self.reads if told else Reads()
+        columns = [said_of({name: values[b] for name, values in told.items()}, reads) for b in range(episodes.B)]
+        said = self.ask(episodes.columns["prompt"], episodes.columns["completion"], columns)
         return _as_score(said, episodes, per_token=self.per_token)
 
     def spec(self) -> dict[str, Any]:
@@ -177,10 +209,13 @@ class RemoteReward(Reward):
         """The inverse of `spec`."""
         return cls(**spec)
 
-    def ask(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[Said]:
-        """What the server says of each row; never raises because of the server."""
-        rows = list(zip(prompts, completions, strict=True))
-        keys = [self._key(p, c) for p, c in rows]
+    def ask(self, prompts: Sequence[Any], completions: Sequence[Any],
+            columns: Sequence[Mapping[str, Any]] | None = None) -> list[Said]:
+        """What the server says of each row, with what the data say of it; never raises because of the server."""
+        told = [{}] * len(prompts) if columns is None else columns
+        rows = [_Row(p, c, json.loads(json.dumps(dict(t), default=_plain)))
+                for p, c, t in zip(prompts, completions, told, strict=True)]
+        keys = [self._key(row) for row in rows]
         known: dict[str, Said] = {}
         if self.cache is not None:
             known = {k: _said(json.loads(v)) for k, v in self.cache.get(keys).items()}
@@ -201,23 +236,22 @@ class RemoteReward(Reward):
 
     # --- questions -----------------------------------------------------------------------------------------
 
-    def _parts(self, rows: list[tuple[str, tuple[Any, Any]]]) -> list[list[tuple[str, tuple[Any, Any]]]]:
+    def _parts(self, rows: list[tuple[str, _Row]]) -> list[list[tuple[str, _Row]]]:
         """Requests of at most `batch` rows and about a million characters; of one prompt where that is the shape."""
-        parts: list[list[tuple[str, tuple[Any, Any]]]] = []
+        parts: list[list[tuple[str, _Row]]] = []
         size = 0
-        for key, (prompt, completion) in rows:
-            length = len(str(prompt)) + len(str(completion))
-            alone = self.kind == "vllm" and self.text is None and not (isinstance(prompt, str)
-                                                                      and isinstance(completion, str))
-            other = self.kind == "rerank" and parts and parts[-1][-1][1][0] != prompt
+        for key, row in rows:
+            length = sum(len(str(x)) for x in (row.prompt, row.completion, *row.told.values()))
+            alone = self.kind == "vllm" and self.text is None and not all(isinstance(x, str) for x in row[:2])
+            other = self.kind == "rerank" and parts and parts[-1][-1][1].prompt != row.prompt
             if not parts or alone or other or len(parts[-1]) >= self.batch or size + length > LONGEST:
                 parts.append([])
                 size = 0
-            parts[-1].append((key, (prompt, completion)))
+            parts[-1].append((key, row))
             size += length if not alone else LONGEST
         return parts
 
-    def _part(self, part: Sequence[tuple[str, tuple[Any, Any]]]) -> list[Said]:
+    def _part(self, part: Sequence[tuple[str, _Row]]) -> list[Said]:
         rows = [row for _, row in part]
         try:
             question = self._question(rows)
@@ -233,20 +267,23 @@ class RemoteReward(Reward):
         return [s if s.value is None or math.isfinite(s.value) else Said(None, why=f"{self.name} answered {s.value}")
                 for s in said]
 
-    def _question(self, rows: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+    def _question(self, rows: Sequence[_Row]) -> dict[str, Any]:
         named = {} if self.model is None else {"model": self.model}
         if self.kind == "plaudit":
-            return {"prompts": [p for p, _ in rows], "completions": [c for _, c in rows], "members": True,
-                    "per_token": self.per_token, **named}
+            return {**as_columns([row.told for row in rows]), "prompts": [row.prompt for row in rows],
+                    "completions": [row.completion for row in rows], "members": True, "per_token": self.per_token,
+                    **named}
         if self.kind == "openrlhf":
-            return {"query": [self._text(p, c) for p, c in rows], "prompts": [plain_text(p) for p, _ in rows],
-                    "labels": [""] * len(rows), **named}
+            return {"query": [self._text(*row[:2]) for row in rows], "labels": [""] * len(rows),
+                    "prompts": [plain_text(row.prompt) for row in rows], **named}
         if self.kind == "rerank":
-            return {"query": plain_text(rows[0][0]), "documents": [plain_text(c) for _, c in rows], **named}
+            return {"query": plain_text(rows[0].prompt), "documents": [plain_text(row.completion) for row in rows],
+                    **named}
         plain = {"use_activation": False, **named}
-        if self.text is None and not all(isinstance(x, str) for row in rows for x in row):
-            return {"messages": [*_messages(rows[0][0], "user"), *_messages(rows[0][1], "assistant")], **plain}
-        return {"input": [self._text(p, c) for p, c in rows], "add_special_tokens": False, **plain}
+        if self.text is None and not all(isinstance(x, str) for row in rows for x in row[:2]):
+            return {"messages": [*_messages(rows[0].prompt, "user"), *_messages(rows[0].completion, "assistant")],
+                    **plain}
+        return {"input": [self._text(*row[:2]) for row in rows], "add_special_tokens": False, **plain}
 
     def _text(self, prompt: Any, completion: Any) -> str:
         if self.text is not None:
@@ -256,9 +293,10 @@ class RemoteReward(Reward):
         raise BadInput("text", expected=f"a function that makes one string of a conversation, for {self.kind}",
                        received="None", fix="pass text=format.text")
 
-    def _key(self, prompt: Any, completion: Any) -> str:
-        asked = json.dumps([self.client.url, self.path, self.kind, self.model, self.per_token, prompt, completion,
-                            None if self.text is None else self.text(prompt, completion)], sort_keys=True, default=str)
+    def _key(self, row: _Row) -> str:
+        asked = json.dumps([self.client.url, self.path, self.kind, self.model, self.per_token, *row[:2],
+                            None if self.text is None else self.text(*row[:2]), *([row.told] if row.told else [])],
+                           sort_keys=True, default=str)
         return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -332,6 +370,11 @@ def _number(value: Any) -> float:
 def _said(kept: Any) -> Said:
     value, members, tokens = kept
     return Said(value, tuple(members), None if tokens is None else tuple(tokens))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: numbers and arrays of libraries as numbers and lists, dates and the like as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _messages(value: Any, role: str) -> list[Any]:
