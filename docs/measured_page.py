@@ -81,7 +81,7 @@ def _rows(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _line(row: Mapping[str, Any], what: str, peer: str) -> str:
-    interval = "" if row["interval"] is None else f" [{row['interval'][0]:.3g}, {row['interval'][1]:.3g}]"
+    interval = "" if row["interval"] is None else f" [{row['interval'][0]:.3g},&nbsp;{row['interval'][1]:.3g}]"
     return (f"| {what} | {peer} | **{row['ratio']:.3g}**{interval} | {_number(row['ours'])} | {_number(row['peer'])} "
             f"| {row['unit']} |")
 
