@@ -1,14 +1,8 @@
-"""What must work on a device: `python tests/devices/cases.py pretend` (or `cuda`) prints a line for each.
-
-Each case runs on the device and, where it gives numbers, on the CPU; the two must agree.
-"""
+"""What must work on a device: `python tests/devices/cases.py pretend` (or `cuda`) prints a line for each."""
 
 from __future__ import annotations
 
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,13 +11,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-import transformers
+from running import CASES, case, main, near
 from torch import Tensor
 
 import plaudit
 from plaudit import EnvReward
 from plaudit.auditing.record.running import collect, run_record
-from plaudit.core import devices
 from plaudit.core.algebra import PerMember
 from plaudit.core.episodes import Episodes
 from plaudit.core.functions import reward
@@ -52,18 +45,6 @@ SMALL: dict[str, Any] = {
     "td3": TD3Config(hidden=(16,), batch=16, warmup=100, rounds=50),
 }
 PROMPTS = ["hello there", "what is this", "say a", "more words"]
-CASES: dict[str, Callable[[str, Path], object]] = {}
-
-
-def case(fn: Callable[[str, Path], object]) -> Callable[[str, Path], object]:
-    CASES[fn.__name__] = fn
-    return fn
-
-
-def near(there: Tensor, here: Tensor, device: str) -> None:
-    """The same numbers, one of them on the device."""
-    assert there.device.type == torch.device(device).type, f"the result is on {there.device}"
-    assert torch.allclose(there.cpu().double(), here.double(), atol=1e-3), (there, here)
 
 
 class Picture(gymnasium.Env[Any, Any]):
@@ -330,38 +311,6 @@ def best_of_n_and_mined_pairs(device: str, folder: Path) -> None:
     policy = CausalPolicy.load(tiny_llama(folder / "llama", hidden=32), max_tokens=8, device=device)
     best_of_n(policy, letters, PROMPTS, n=4)
     assert len(mine_pairs(policy, letters, PROMPTS, samples=4).pairs)
-
-
-# --- running ------------------------------------------------------------------------------------------------
-
-
-def pretend() -> None:
-    """Installs the device, and has what picks a device by itself pick it."""
-    import accelerate
-    import pretended
-
-    name = pretended.install()
-    chosen: Any = vars(transformers.TrainingArguments)["device"]
-    patched: list[tuple[Any, str, Any]] = [
-        (devices, "best_device", lambda: name), (transformers.TrainingArguments, "n_gpu", property(lambda self: 1)),
-        (transformers.TrainingArguments, "device", property(lambda self: (chosen.fget(self), torch.device(name))[1])),
-        (accelerate.Accelerator, "device", property(lambda self: torch.device(name)))]
-    for where, attribute, value in patched:
-        setattr(where, attribute, value)
-
-
-def main(device: str, names: list[str]) -> None:
-    torch.set_num_threads(1)
-    if device == "pretend":
-        pretend()
-    for name in names or CASES:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                CASES[name](device, Path(folder))
-                said = "ok"
-            except Exception:  # each case is a test of its own
-                said = repr(traceback.format_exc(limit=-6))
-        print(f"CASE\t{name}\t{said}", flush=True)
 
 
 if __name__ == "__main__":

@@ -195,6 +195,15 @@ void convolution_backward(const c10::OperatorHandle&, torch::jit::Stack* stack) 
   run(c10::Dispatcher::singleton().findSchemaOrThrow("aten::convolution_backward", ""), stack);
 }
 
+// Torch sends the cell of an accelerator to a fused kernel of CUDA; this is what the CPU computes, written out.
+Tensor gru_cell(const Tensor& x, const Tensor& h, const Tensor& w_ih, const Tensor& w_hh,
+                const std::optional<Tensor>& b_ih, const std::optional<Tensor>& b_hh) {
+  auto in = at::linear(x, w_ih, b_ih).chunk(3, 1), old = at::linear(h, w_hh, b_hh).chunk(3, 1);
+  auto reset = (old[0] + in[0]).sigmoid(), keep = (old[1] + in[1]).sigmoid();
+  auto fresh = (in[2] + old[2] * reset).tanh();
+  return (h - fresh) * keep + fresh;
+}
+
 Tensor empty(c10::SymIntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
              std::optional<at::Device>, std::optional<bool>, std::optional<at::MemoryFormat> format) {
   return at::detail::empty_generic(C10_AS_INTARRAYREF_SLOW(size), &memory, keys, c10::dtype_or_default(dtype), format);
@@ -241,11 +250,14 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("empty_strided", &empty_strided);
   m.impl("convolution_overrideable", torch::CppFunction::makeFromBoxedFunction<&convolution>());
   m.impl("convolution_backward_overrideable", torch::CppFunction::makeFromBoxedFunction<&convolution_backward>());
+  m.impl("gru_cell", &gru_cell);
   m.impl("set_.source_Storage", &set_storage);
   m.impl("set_.source_Storage_storage_offset", &set_storage_at);
   m.impl("_copy_from", &copy_from);
   m.impl("_copy_from_and_resize", &copy_from_and_resize);
 }
+
+TORCH_LIBRARY_IMPL(aten, AutogradPrivateUse1, m) { m.impl("gru_cell", &gru_cell); }
 
 struct Install {
   Install() { at::RegisterPrivateUse1HooksInterface(new Hooks()); }

@@ -80,10 +80,10 @@ def replies(prompts: Sequence[str], seeds: Seeds, *, care: float = 0.55) -> list
     return out
 
 
-def writer(seeds: Seeds, *, hidden: int, updates: int) -> SmallPolicy:
+def writer(seeds: Seeds, *, hidden: int, updates: int, device: str = "cpu") -> SmallPolicy:
     """A policy that has learnt to write as the corpus does."""
     asked = [p for p in PROMPTS for _ in range(20)]
-    policy = SmallPolicy(ALPHABET, hidden=hidden, max_tokens=LONGEST, seed=seeds.child("policy"))
+    policy = SmallPolicy(ALPHABET, hidden=hidden, max_tokens=LONGEST, seed=seeds.child("policy"), device=device)
     rows = policy.tokens_of(asked, [policy.ids_of(r) for r in replies(asked, seeds.child("corpus"))])
     imitate(policy, rows, updates=updates, batch=64, lr=5e-3, seed=seeds.child("imitate"))
     return policy
@@ -111,7 +111,7 @@ class OfFeatures(Reward):
         with torch.no_grad():
             said = self.values(list(episodes.columns["prompt"]), list(episodes.columns["completion"]))
         last = torch.nn.functional.one_hot(episodes.last, episodes.T).bool()
-        paid = torch.where(last, said.unsqueeze(-1).float(), 0.0)
+        paid = torch.where(last, said.to(episodes.device).unsqueeze(-1).float(), 0.0)
         return Score.of(paid if said.ndim == 1 else paid.mean(0), mask=episodes.mask,
                         members=paid if said.ndim == 2 else None)
 

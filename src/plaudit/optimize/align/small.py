@@ -24,6 +24,7 @@ class SmallPolicy(Policy):
         max_tokens: The longest completion, the end included.
         seed: Of the first parameters.
         temperature: As for `Policy`.
+        device: Where it lives; its first parameters are the same on any.
 
     Raises:
         BadInput: for an alphabet with a character twice.
@@ -38,7 +39,7 @@ class SmallPolicy(Policy):
     module: nn.ModuleDict
 
     def __init__(self, alphabet: str, *, hidden: int = 64, max_tokens: int = 16, seed: int | Seeds = 0,
-                 temperature: float = 1.0) -> None:
+                 temperature: float = 1.0, device: str | torch.device = "cpu") -> None:
         if not alphabet or len(set(alphabet)) != len(alphabet):
             raise BadInput("alphabet", expected="characters, each once", received=repr(alphabet))
         self.alphabet, self.hidden, self.max_tokens, self.temperature = alphabet, hidden, max_tokens, temperature
@@ -53,6 +54,7 @@ class SmallPolicy(Policy):
                 parameter.uniform_(-bound, bound, generator=generator)
                 if name.startswith("embed"):
                     parameter.mul_(hidden**0.5)
+        self.module.to(device)
 
     def encode(self, prompt: Any) -> list[int]:
         foreign = [c for c in prompt if c not in self._number] if isinstance(prompt, str) else [prompt]
