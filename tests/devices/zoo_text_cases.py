@@ -8,13 +8,25 @@ from pathlib import Path
 
 from running import case, main, replicates
 
-from plaudit.zoo import helpsteer2_preference
+from plaudit.zoo import contrast_instructions, helpsteer2_preference, tree_reward_topology
 
 
 @case
 def helpsteer2(device: str, folder: Path) -> None:
     system = helpsteer2_preference.SYSTEM
     replicates(system, replace(system.scales["smoke"], seeds=1, rates=(1e-3,), align_seeds=1), device)
+
+
+@case
+def contrast(device: str, folder: Path) -> None:
+    system = contrast_instructions.SYSTEM
+    replicates(system, replace(system.scales["smoke"], seeds=1, encoder="minilm"), device)
+
+
+@case
+def tree(device: str, folder: Path) -> None:
+    system = tree_reward_topology.SYSTEM
+    replicates(system, replace(system.scales["smoke"], seeds=1), device)
 
 
 if __name__ == "__main__":
