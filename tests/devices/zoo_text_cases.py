@@ -8,7 +8,7 @@ from pathlib import Path
 
 from running import case, main, replicates
 
-from plaudit.zoo import contrast_instructions, helpsteer2_preference, tree_reward_topology
+from plaudit.zoo import contrast_instructions, helpsteer2_preference, rewardmath, tree_reward_topology
 
 
 @case
@@ -26,6 +26,12 @@ def contrast(device: str, folder: Path) -> None:
 @case
 def tree(device: str, folder: Path) -> None:
     system = tree_reward_topology.SYSTEM
+    replicates(system, replace(system.scales["smoke"], seeds=1), device)
+
+
+@case
+def reward_math(device: str, folder: Path) -> None:
+    system = rewardmath.SYSTEM
     replicates(system, replace(system.scales["smoke"], seeds=1), device)
 
 
