@@ -117,3 +117,4 @@ def main(device: str, names: list[str]) -> None:
             except Exception:  # each case is a test of its own
                 said = repr(traceback.format_exc(limit=-6))
         print(f"CASE\t{name}\t{said}", flush=True)
+    print("END", flush=True)  # what comes behind it is not ours: threads of torch may die badly

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from running import case, main, replicates
 
-from plaudit.zoo import contrast_instructions, helpsteer2_preference, rewardmath, tree_reward_topology
+from plaudit.zoo import (
+    contrast_instructions,
+    helpsteer2_preference,
+    rewardmath,
+    secrets_rlhf_rm,
+    tree_reward_topology,
+)
 
 
 @case
@@ -33,6 +39,12 @@ def tree(device: str, folder: Path) -> None:
 def reward_math(device: str, folder: Path) -> None:
     system = rewardmath.SYSTEM
     replicates(system, replace(system.scales["smoke"], seeds=1), device)
+
+
+@case
+def secrets(device: str, folder: Path) -> None:
+    system = secrets_rlhf_rm.SYSTEM
+    replicates(system, replace(system.scales["smoke"], seeds=1, meta_seeds=1), device)
 
 
 if __name__ == "__main__":
