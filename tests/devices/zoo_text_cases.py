@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 from running import case, main, replicates
 
+from plaudit.learn.text import likelihood
 from plaudit.zoo import (
     contrast_instructions,
+    follow_up_likelihood,
     helpsteer2_preference,
     rewardmath,
     secrets_rlhf_rm,
@@ -45,6 +48,13 @@ def reward_math(device: str, folder: Path) -> None:
 def secrets(device: str, folder: Path) -> None:
     system = secrets_rlhf_rm.SYSTEM
     replicates(system, replace(system.scales["smoke"], seeds=1, meta_seeds=1), device)
+
+
+@case
+def follow_ups(device: str, folder: Path) -> None:
+    system = follow_up_likelihood.SYSTEM
+    with patch.object(likelihood, "_same", lambda *_: True):  # a look at a model on the host before it learns elsewhere
+        replicates(system, system.scales["smoke"], device)
 
 
 if __name__ == "__main__":

@@ -195,7 +195,7 @@ def cross_fit(states: Sequence[Float[Tensor, "O D"]], records: Sequence[Preferen
 
 def cross_fit_tensors(x_SN2D: Float[Tensor, "S N 2 D"], label_SN: Float[Tensor, "S N"], seeds: Sequence[Seeds], *,
                       how: CrossFit | None = None, family_N: Int[Tensor, "N"] | None = None) -> Strengths:
-    """`cross_fit` for S data sets at once, on tensors of any device; each row is a family of its own unless they are said.
+    """`cross_fit` for S data sets at once, on tensors of any device; each row is a family unless they are said.
 
     Raises:
         BadInput: when there are not as many seeds as data sets.
