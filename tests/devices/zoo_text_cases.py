@@ -7,17 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
-from running import case, main, replicates
+import torch
+from running import case, main, networks, replicates
 
+from plaudit.core.seeds import Seeds
 from plaudit.learn.text import likelihood
 from plaudit.zoo import (
     contrast_instructions,
+    domain_feature_rm,
     follow_up_likelihood,
     helpsteer2_preference,
     rewardmath,
     secrets_rlhf_rm,
     tree_reward_topology,
 )
+from plaudit.zoo.review_models import make_pool
 
 
 @case
@@ -55,6 +59,16 @@ def follow_ups(device: str, folder: Path) -> None:
     system = follow_up_likelihood.SYSTEM
     with patch.object(likelihood, "_same", lambda *_: True):  # a look at a model on the host before it learns elsewhere
         replicates(system, system.scales["smoke"], device)
+
+
+@case
+def domain_features(device: str, folder: Path) -> None:
+    system = domain_feature_rm.SYSTEM
+    config = replace(system.scales["smoke"], seeds=1)
+    replicates(system, config, device)
+    with networks() as used:  # the axes of its embeddings turn with rounding, so models of them are not compared
+        make_pool(replace(config, encoder="minilm"), Seeds(0), device)
+    assert used == {torch.device(device).type}, used
 
 
 if __name__ == "__main__":
