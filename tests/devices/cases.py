@@ -1,4 +1,4 @@
-"""What must work on a device: `python tests/devices/cases.py pretend` (or `cuda`) prints a line for each."""
+"""Learners, rewards that are learnt and policies of text, on a device."""
 
 from __future__ import annotations
 

@@ -195,13 +195,23 @@ void convolution_backward(const c10::OperatorHandle&, torch::jit::Stack* stack) 
   run(c10::Dispatcher::singleton().findSchemaOrThrow("aten::convolution_backward", ""), stack);
 }
 
-// Torch sends the cell of an accelerator to a fused kernel of CUDA; this is what the CPU computes, written out.
-Tensor gru_cell(const Tensor& x, const Tensor& h, const Tensor& w_ih, const Tensor& w_hh,
-                const std::optional<Tensor>& b_ih, const std::optional<Tensor>& b_hh) {
-  auto in = at::linear(x, w_ih, b_ih).chunk(3, 1), old = at::linear(h, w_hh, b_hh).chunk(3, 1);
-  auto reset = (old[0] + in[0]).sigmoid(), keep = (old[1] + in[1]).sigmoid();
-  auto fresh = (in[2] + old[2] * reset).tanh();
-  return (h - fresh) * keep + fresh;
+// torch sends the cells of GRUs to one kernel wherever it is not the CPU.
+std::tuple<Tensor, Tensor> gru(const Tensor& input, const Tensor& hidden, const Tensor& h,
+                               const std::optional<Tensor>& input_bias, const std::optional<Tensor>& hidden_bias) {
+  const auto shifted = [](const Tensor& x, const std::optional<Tensor>& b) { return b && b->defined() ? x + *b : x; };
+  const auto i = shifted(input, input_bias).chunk(3, 1), o = shifted(hidden, hidden_bias).chunk(3, 1);
+  const auto reset = (i[0] + o[0]).sigmoid(), keep = (i[1] + o[1]).sigmoid(), fresh = (i[2] + reset * o[2]).tanh();
+  return {(h - fresh) * keep + fresh, at::cat({reset, keep, fresh, h, o[2]}, 1)};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gru_backward(const Tensor& slope, const Tensor& kept, bool bias) {
+  const auto part = kept.chunk(5, 1);
+  const auto &reset = part[0], &keep = part[1], &fresh = part[2], &h = part[3], &own = part[4];
+  const auto to_fresh = slope * (1 - keep) * (1 - fresh * fresh);
+  const auto to_reset = to_fresh * own * reset * (1 - reset), to_keep = slope * (h - fresh) * keep * (1 - keep);
+  const auto input = at::cat({to_reset, to_keep, to_fresh}, 1);
+  const auto hidden = at::cat({to_reset, to_keep, to_fresh * reset}, 1);
+  return {input, hidden, slope * keep, bias ? input.sum(0) : Tensor(), bias ? hidden.sum(0) : Tensor()};
 }
 
 Tensor empty(c10::SymIntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
@@ -256,14 +266,13 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("_efficientzerotensor", &zeros);
   m.impl("convolution_overrideable", torch::CppFunction::makeFromBoxedFunction<&convolution>());
   m.impl("convolution_backward_overrideable", torch::CppFunction::makeFromBoxedFunction<&convolution_backward>());
-  m.impl("gru_cell", &gru_cell);
+  m.impl("_thnn_fused_gru_cell", &gru);
+  m.impl("_thnn_fused_gru_cell_backward", &gru_backward);
   m.impl("set_.source_Storage", &set_storage);
   m.impl("set_.source_Storage_storage_offset", &set_storage_at);
   m.impl("_copy_from", &copy_from);
   m.impl("_copy_from_and_resize", &copy_from_and_resize);
 }
-
-TORCH_LIBRARY_IMPL(aten, AutogradPrivateUse1, m) { m.impl("gru_cell", &gru_cell); }
 
 struct Install {
   Install() { at::RegisterPrivateUse1HooksInterface(new Hooks()); }

@@ -1,11 +1,14 @@
-"""Cases: each runs on a device and, where it gives numbers, on the CPU; the two must agree."""
+"""What the files of cases share: `python tests/devices/cases.py pretend` (or `cuda`) prints a line for each case.
+
+Each case runs on the device and, where it gives numbers, on the CPU; the two must agree.
+"""
 
 from __future__ import annotations
 
 import math
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +17,13 @@ from unittest.mock import patch
 
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from plaudit.core import devices
 from plaudit.core.stacked import PopulationMLP
+from plaudit.core.stacked_adam import PopulationAdam
 from plaudit.zoo.contract import System
 from plaudit.zoo.lab import run_system
 
@@ -35,59 +41,54 @@ def near(there: Tensor, here: Tensor, device: str) -> None:
     assert torch.allclose(there.cpu().double(), here.double(), atol=1e-3), (there, here)
 
 
-# --- systems of the zoo -------------------------------------------------------------------------------------
-
-
-def replicates(system: System, config: Any, device: str) -> None:
-    """A system finds on the device what it finds on the CPU, and all that learns or is asked there lives on it."""
-    with networks() as used:
-        there = run_system(system, config=config, device=device)
-    assert used == {torch.device(device).type}, f"networks ran on {used}"
-    alike(*([[asdict(x) for x in (*r.arms, *r.criteria)], r.data] for r in (there, run_system(system, config=config))))
+def differing(there: Any, here: Any, place: str = "") -> list[str]:
+    """Where two JSON values differ by more than rounding; NaN equals NaN."""
+    if isinstance(there, dict) and isinstance(here, dict) and there.keys() == here.keys():
+        return [d for k in there for d in differing(there[k], here[k], f"{place}/{k}")]
+    if isinstance(there, list | tuple) and isinstance(here, list | tuple) and len(there) == len(here):
+        return [d for i, pair in enumerate(zip(there, here, strict=True)) for d in differing(*pair, f"{place}/{i}")]
+    if isinstance(there, float | int) and isinstance(here, float | int):
+        same = math.isclose(there, here, rel_tol=1e-3, abs_tol=1e-3) or (math.isnan(there) and math.isnan(here))
+        return [] if same else [f"{place}: {there} and not {here}"]
+    return [] if there == here else [f"{place}: {there!r:.80} and not {here!r:.80}"]
 
 
 @contextmanager
-def networks() -> Iterator[set[str]]:
-    """The kinds of devices on which networks are called and gradients taken meanwhile."""
-    used = set[str]()
+def networks_on(device: str) -> Generator[None]:
+    """Within, networks are asked or learn, and the parameters of all that are, and of every optimiser, live there."""
+    found, step, named = set[str](), PopulationAdam.step, PopulationMLP.named
 
-    def seen(before: Any, where: Callable[..., Tensor]) -> Any:
-        def call(*args: Any, **options: Any) -> Any:
-            used.add(where(*args).device.type)
-            return before(*args, **options)
+    def add(*tensors: Tensor) -> None:
+        found.update(x.device.type for x in tensors)
 
-        return call
+    def stepped(self: PopulationAdam, **options: Any) -> Tensor:
+        add(*self.params)
+        return step(self, **options)
 
-    first = lambda roots, *_: roots if isinstance(roots, Tensor) else roots[0]  # noqa: E731
-    hook = nn.modules.module.register_module_forward_pre_hook(
-        lambda module, _: used.update(p.device.type for p in module.parameters()))
+    def asked(self: PopulationMLP, flat: Tensor | None = None) -> dict[str, Tensor]:
+        add(self.flat)
+        return named(self, flat)
+
+    hooks = [register_optimizer_step_pre_hook(lambda by, *_: add(*(p for g in by.param_groups for p in g["params"]))),
+             register_module_forward_pre_hook(lambda module, _: add(*module.parameters()))]
     try:
-        with patch.object(torch.autograd, "backward", seen(torch.autograd.backward, first)), \
-                patch.object(torch.autograd, "grad", seen(torch.autograd.grad, first)), \
-                patch.object(PopulationMLP, "named", seen(PopulationMLP.named, lambda net, flat=None: net.flat)):
-            yield used
+        with patch.object(PopulationAdam, "step", stepped), patch.object(PopulationMLP, "named", asked):
+            yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
+    assert found == {torch.device(device).type}, f"networks live on {sorted(found) or 'nothing'}"
 
 
-def alike(there: Any, here: Any, at: str = "result") -> None:
-    """Nested values of JSON, the same but for rounding; NaN is like NaN."""
-    if isinstance(there, float) or isinstance(here, float):
-        both_nan = math.isnan(there) and math.isnan(here)
-        assert both_nan or math.isclose(there, here, rel_tol=1e-3, abs_tol=1e-3), (at, there, here)
-    elif isinstance(there, dict):
-        assert there.keys() == here.keys(), (at, there, here)
-        for key in there:
-            alike(there[key], here[key], f"{at} / {key}")
-    elif isinstance(there, list | tuple):
-        assert len(there) == len(here), (at, there, here)
-        for i, pair in enumerate(zip(there, here, strict=True)):
-            alike(*pair, f"{at} / {i}")
-    else:
-        assert there == here, (at, there, here)
-
-
-# --- running ------------------------------------------------------------------------------------------------
+def runs_alike(system: System, config: Any, device: str) -> None:
+    """A system of the zoo learns on the device, and finds what it finds on the CPU."""
+    with networks_on(device):
+        there = run_system(system, scale="smoke", config=config, device=device)
+    here = run_system(system, scale="smoke", config=config)
+    assert there.device == device and here.device == "cpu"
+    said = [[asdict(result)[name] for name in ("arms", "criteria", "data")] for result in (there, here)]
+    wrong = differing(said[0], said[1])
+    assert not wrong, "; ".join(wrong[:8])
 
 
 def pretend() -> None:

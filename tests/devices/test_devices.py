@@ -20,10 +20,10 @@ DEVICES = [pytest.param("pretend", marks=COMPILED),
            pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"))]
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in HERE.glob("*cases.py")))
+@pytest.mark.parametrize("cases", sorted(p.name for p in HERE.glob("*cases.py")))
 @pytest.mark.parametrize("device", DEVICES)
-def test_every_case_runs_on_the_device(device: str, file: str) -> None:
-    done = subprocess.run([sys.executable, str(HERE / file), device], capture_output=True, text=True, check=False)
+def test_every_case_runs_on_the_device(device: str, cases: str) -> None:
+    done = subprocess.run([sys.executable, str(HERE / cases), device], capture_output=True, text=True, check=False)
     said = dict(line.split("\t")[1:3] for line in done.stdout.splitlines() if line.startswith("CASE\t"))
     assert done.stdout.endswith("END\n"), done.stderr[-3000:]
     failed = [f"{name}: {ast.literal_eval(why)}" for name, why in said.items() if why != "ok"]

@@ -308,4 +308,4 @@ SYSTEM = System(
         "paper": HeronConfig(steps=(30_000, 100_000, 200_000), hidden=(256, 256), batch=256, update_ratio=1.0,
                              reward_hidden=(256, 256), episodes=50, text_updates=2000, text_hidden=256),
     },
-    run=run, draw=draw)
+    run=run, draw=draw, any_device=True)

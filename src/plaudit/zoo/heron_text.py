@@ -96,19 +96,20 @@ def corpus(size: int, seeds: Seeds, *, faults: float = 0.15) -> Int[Tensor, "C K
 class Writers:
     """P models that write, each from random numbers of its own."""
 
-    def __init__(self, seeds: Sequence[Seeds], *, hidden: int) -> None:
+    def __init__(self, seeds: Sequence[Seeds], *, hidden: int, device: str = "cpu") -> None:
         self.net = PopulationMLP((LENGTH * (END + 1), hidden, END + 1), activation="tanh", output_gain=0.5,
-                                 generators=[s.child("init").torch() for s in seeds])
-        self.noise = MemberNoise([s.child("text") for s in seeds])
+                                 generators=[s.child("init").torch() for s in seeds], device=device)
+        self.noise = MemberNoise([s.child("text") for s in seeds], device=device)
         self.adam = PopulationAdam([self.net.flat], eps=1e-8)
+        self.device = device
 
     @torch.no_grad()
     def write(self, n: int) -> Int[Tensor, "P n K"]:
         """n texts of each model; what follows the end is the end again."""
         P = self.net.P
-        seen = torch.zeros(P, n, LENGTH, END + 1)
-        out = torch.full((P, n, LENGTH), END)
-        going = torch.ones(P, n, dtype=torch.bool)
+        seen = torch.zeros(P, n, LENGTH, END + 1, device=self.device)
+        out = torch.full((P, n, LENGTH), END, device=self.device)
+        going = torch.ones(P, n, dtype=torch.bool, device=self.device)
         uniform = self.noise.uniform(n, LENGTH)
         for k in range(LENGTH):
             share = torch.softmax(self.net(seen.flatten(2)), -1).cumsum(-1)
@@ -120,16 +121,17 @@ class Writers:
 
     def imitate(self, corpus: Int[Tensor, "C K"], *, updates: int, lr: float) -> None:
         """Learns to write like a corpus: each model reads its own texts of it."""
+        corpus = corpus.to(self.device)
         for _ in range(updates):
             tokens = corpus[self.noise.below(len(corpus), 64)]
             (-self._log_p(tokens)[0] * _alive(tokens)).sum((1, 2)).div(64).sum().backward()
-            self.adam.step(lr=torch.full((self.net.P,), lr), max_norm=torch.ones(self.net.P))
+            self._descend(lr)
 
     def _log_p(self, tokens: Int[Tensor, "P n K"]) -> tuple[Float[Tensor, "P n K"], Float[Tensor, "P n K"]]:
         """The log-probability of each token after those before it, and the entropy there."""
         P, n, K = tokens.shape
         one_hot = torch.nn.functional.one_hot(tokens, END + 1).float()
-        before = torch.tril(torch.ones(K, K), -1)
+        before = torch.tril(torch.ones(K, K, device=self.device), -1)
         seen = one_hot.unsqueeze(2) * before[:, :, None]
         log_p = torch.log_softmax(self.net(seen.reshape(P, n * K, -1)), -1).view(P, n, K, -1)
         return log_p.gather(-1, tokens.unsqueeze(-1))[..., 0], -(log_p.exp() * log_p).sum(-1)
@@ -143,7 +145,11 @@ class Writers:
         advantage = advantage / advantage.std(1, correction=0, keepdim=True).clamp(min=1e-6)
         loss = -(advantage.unsqueeze(-1) * chosen + entropy * spread) * alive
         (loss.sum((1, 2)) / n).sum().backward()
-        self.adam.step(lr=torch.full((self.net.P,), lr), max_norm=torch.ones(self.net.P))
+        self._descend(lr)
+
+    def _descend(self, lr: float) -> None:
+        one = torch.ones(self.net.P, device=self.device)
+        self.adam.step(lr=lr * one, max_norm=one)
 
 
 def _alive(tokens: Int[Tensor, "P n K"]) -> Bool[Tensor, "P n K"]:
@@ -157,27 +163,30 @@ def texts(tokens: Int[Tensor, "P n K"], z: Float[Tensor, "P n 3"]) -> Episodes:
     P, n, _ = tokens.shape
     used = torch.nn.functional.one_hot(tokens, END + 1)[..., :END].sum(2).float()
     obs = torch.cat([z, used], -1).reshape(P * n, -1)
-    return Episodes.of_transitions(obs=obs, action=torch.zeros(P * n), next_obs=obs).replace(
-        member=torch.arange(P).repeat_interleave(n))
+    return Episodes.of_transitions(obs=obs, action=torch.zeros(P * n, device=obs.device), next_obs=obs).replace(
+        member=torch.arange(P, device=obs.device).repeat_interleave(n))
 
 
-def write(config: HeronConfig, seeds: Seeds, *, arm: str, weights: Sequence[Sequence[float]] = ()) -> dict[str, Any]:
-    """Trains the writers of one arm side by side, and says what they write.
+def write(config: HeronConfig, seeds: Seeds, *, arm: str, weights: Sequence[Sequence[float]] = (),
+          device: str = "cpu") -> dict[str, Any]:
+    """Trains the writers of one arm side by side, and says what they write; writers and judge live on the device.
 
     Returns:
         By metric, the numbers [variants][seeds].
     """
     variants = max(1, len(weights))
     P, n = variants * config.seeds, config.text_batch
-    writers = Writers([seeds.child("writer", arm, p) for p in range(P)], hidden=config.text_hidden)
+    writers = Writers([seeds.child("writer", arm, p) for p in range(P)], hidden=config.text_hidden, device=device)
     writers.imitate(corpus(4096, seeds.child("corpus")), updates=config.text_pretrain, lr=config.text_lr)
-    table = torch.tensor([list(w) for w in weights]).repeat_interleave(config.seeds, 0) if weights else None
-    judge = None if weights else _Judge(config, seeds, arm, P)
+    table = torch.tensor([list(w) for w in weights], device=device).repeat_interleave(config.seeds, 0) \
+        if weights else None
+    units = torch.tensor([1.0, 1.0, -1.0 / LENGTH], device=device)
+    judge = None if weights else _Judge(config, seeds, arm, P, device)
     for step in range(config.text_updates):
         tokens = writers.write(n)
-        z = read(tokens.flatten(0, 1), config.text_target).view(P, n, 3)
+        z = read(tokens.flatten(0, 1), config.text_target).to(device).view(P, n, 3)
         if table is not None:
-            used = z[..., :table.shape[-1]] * torch.tensor([1.0, 1.0, -1.0 / LENGTH])[:table.shape[-1]]
+            used = z[..., :table.shape[-1]] * units[:table.shape[-1]]
             paid = (used * table.unsqueeze(1)).sum(-1)
         else:
             assert judge is not None
@@ -194,7 +203,7 @@ def write(config: HeronConfig, seeds: Seeds, *, arm: str, weights: Sequence[Sequ
 class _Judge:
     """A hierarchy, and the reward models that follow it while the texts change."""
 
-    def __init__(self, config: HeronConfig, seeds: Seeds, arm: str, P: int) -> None:
+    def __init__(self, config: HeronConfig, seeds: Seeds, arm: str, P: int, device: str) -> None:
         def column(i: int) -> Reward:
             return reward(lambda obs: obs[..., i], vectorised=True, backend="torch")
 
@@ -203,7 +212,7 @@ class _Judge:
                    for i, (name, sign) in enumerate(names[:config.factors[-1]])]
         self.annotator = Hierarchy(factors[::-1] if arm.endswith("reversed") else factors)
         self.model = LearnedReward(StepFeatures(("obs",), (3 + END,)), hidden=(32,), groups=range(P), learning=True,
-                                   seed=seeds.child("judge", arm).integer())
+                                   seed=seeds.child("judge", arm).integer(), device=device)
         self.trainer = BradleyTerry(self.model, BradleyTerryConfig(
             lr=config.reward_lr, batch=120, over="sum", standardise=config.standardise[-1]))
         self.every = config.text_every

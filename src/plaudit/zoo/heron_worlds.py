@@ -120,7 +120,7 @@ CELLS = sum(letter != "#" for letter in MAZE) - MAZE.count("\n")
 
 
 @functools.cache
-def _ways() -> Float[Tensor, "S"]:
+def _ways(device: torch.device | str = "cpu") -> Float[Tensor, "S"]:
     """Steps from each state of the maze to the goal, as a share of the longest way."""
     table = GridWorld(MAZE).tabular(discount=0.9)
     after = torch.as_tensor(table.transition).argmax(-1)
@@ -129,11 +129,12 @@ def _ways() -> Float[Tensor, "S"]:
     far[goal] = 0.0
     for _ in range(table.S):
         far = torch.minimum(far, 1 + far[after].amin(1))
-    return far / far.amax()
+    return (far / far.amax()).to(device)
 
 
 def _distance(info: Mapping[str, Tensor]) -> Tensor:
-    return _ways()[info["next_state"].long()]
+    state = info["next_state"].long()
+    return _ways(state.device)[state]
 
 
 class WeakCar(MountainCarContinuous):
@@ -213,7 +214,7 @@ class WeightedFactors(Reward):
 
 
 def control(config: HeronConfig, seeds: Seeds, *, world: str, arm: str,
-            weights: Sequence[Sequence[float]] = ()) -> dict[str, Any]:
+            weights: Sequence[Sequence[float]] = (), device: str = "cpu") -> dict[str, Any]:
     """Trains the agents of one arm side by side, and says how they do.
 
     Args:
@@ -222,6 +223,7 @@ def control(config: HeronConfig, seeds: Seeds, *, world: str, arm: str,
         world: Which world.
         arm: `linear`, `linear, other units`, `HERON`, `HERON, other units` or `HERON, reversed`.
         weights: For the linear arms, those of each variant over the factors (and the environment's own reward).
+        device: Where agents, worlds and reward models live.
 
     Returns:
         By metric, the numbers [variants][seeds]; `return, changed` for the arms that are judged there.
@@ -237,21 +239,21 @@ def control(config: HeronConfig, seeds: Seeds, *, world: str, arm: str,
     members = list(range(variants * config.seeds))
     callbacks: list[Callback] = []
     if weights:
-        table = torch.tensor([list(w) for w in weights]).repeat_interleave(config.seeds, 0)
+        table = torch.tensor([list(w) for w in weights], device=device).repeat_interleave(config.seeds, 0)
         paid: Reward = WeightedFactors(factors, table)
     else:
         ranking = list(range(len(factors)))
         judge = Hierarchy(factors, ranking=ranking[::-1] if arm.endswith("reversed") else ranking, over="sum")
         root = seeds.child(world, "reward").integer()
         paid = LearnedReward(StepFeatures(place.fields, place.sizes), hidden=config.reward_hidden, groups=members,
-                             members=config.ensemble, learning=True, seed=root)
+                             members=config.ensemble, learning=True, seed=root, device=device)
         callbacks = [PreferenceLoop(paid, judge, config=_loop(config, config.algos[at]), seed=root,
                                     fit=BradleyTerryConfig(lr=config.reward_lr, batch=config.reward_batch, over="sum",
                                                            standardise=config.standardise[at],
                                                            level_scale=config.level_scale))]
     algo, options = _learner(config, config.algos[at])
     trained = train(algo, task, reward=paid, population=members, callbacks=callbacks, progress=False,
-                    seed=seeds.child(world, "agents").integer(), config=options, steps=config.steps[at])
+                    seed=seeds.child(world, "agents").integer(), config=options, steps=config.steps[at], device=device)
     found = measured(trained, place, episodes=config.episodes, variants=variants)
     if config.changed and arm in ("linear", "HERON"):
         there = place.changed(config.horizons[at], config.changed[at])

@@ -110,8 +110,9 @@ class OfFeatures(Reward):
             raise BadInput("episodes", expected="replies as Tokens", received=type(episodes).__name__)
         with torch.no_grad():
             said = self.values(list(episodes.columns["prompt"]), list(episodes.columns["completion"]))
+            said = said.to(episodes.device)
         last = torch.nn.functional.one_hot(episodes.last, episodes.T).bool()
-        paid = torch.where(last, said.to(episodes.device).unsqueeze(-1).float(), 0.0)
+        paid = torch.where(last, said.unsqueeze(-1).float(), 0.0)
         return Score.of(paid if said.ndim == 1 else paid.mean(0), mask=episodes.mask,
                         members=paid if said.ndim == 2 else None)
 

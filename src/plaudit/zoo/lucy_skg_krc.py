@@ -136,4 +136,4 @@ SYSTEM = System(
                             past_actions=5, spirit=0.3,
                             ablations=("any touch", "plain distances", "utilities as they are")),
     },
-    run=run, draw=draw)
+    run=run, draw=draw, any_device=True)

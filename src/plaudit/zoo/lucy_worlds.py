@@ -210,7 +210,7 @@ class Curves(Callback):
 
 
 def play(config: LucyConfig, task: Task, rewards: Sequence[Reward], seed: int, steps: int,
-         auxiliaries: Sequence[Auxiliary] = ()) -> Curve:
+         auxiliaries: Sequence[Auxiliary] = (), device: str = "cpu") -> Curve:
     """Trains one agent on each reward, side by side; the curves [member][point]."""
     curves = Curves()
     ppo = PPOConfig(num_envs=config.num_envs, rollout=config.rollout, epochs=config.epochs, minibatches=4,
@@ -219,7 +219,7 @@ def play(config: LucyConfig, task: Task, rewards: Sequence[Reward], seed: int, s
     same = all(r is rewards[0] for r in rewards)
     train("ppo", task, reward=rewards[0] if same else PerMember(rewards), population=len(rewards), steps=steps,
           seed=seed, config=ppo, callbacks=[curves], progress=False, auxiliaries=list(auxiliaries),
-          others=[event("info:goal", name="win").with_role("watch")])
+          others=[event("info:goal", name="win").with_role("watch")], device=device)
     points = max(1, len(curves.rows) // config.bin)
     raw = np.array(curves.rows[:points * config.bin])  # [update, win or score, member]
     binned = np.stack([_mean(part) for part in np.split(raw, points)])
@@ -232,14 +232,14 @@ def _mean(part: np.ndarray) -> np.ndarray:
     return np.where(here, part, 0.0).sum(0) / np.maximum(here.sum(0), 1)
 
 
-def tune(config: LucyConfig, seeds: Seeds, *, arm: str) -> dict[str, Any]:
+def tune(config: LucyConfig, seeds: Seeds, *, arm: str, device: str = "cpu") -> dict[str, Any]:
     """Every candidate weighting, judged by agents of its own: all of them, what they won, and which is the best."""
     task = make_task(config)
     reference = random_matches(config, task, seeds)
     tried = candidates(config, seeds)
     rewards = [reward_of(config, task, arm, w, reference=reference) for w in tried]
     judged = play(config, task, [r for r in rewards for _ in range(config.tune_seeds)],
-                  seeds.child("tune").integer(), config.tune_steps)
+                  seeds.child("tune").integer(), config.tune_steps, device=device)
     wins = np.array(judged["win"]).mean(1).reshape(len(tried), config.tune_seeds)
     return {"tried": tried, "wins": wins.tolist(), "mean": wins.mean(1).tolist(), "spread": spread(wins).tolist(),
             "best": best_of(wins)}
@@ -256,7 +256,7 @@ def spread(wins: np.ndarray) -> np.ndarray:
 
 
 def one_arm(config: LucyConfig, seeds: Seeds, *, arm: str, weights: Mapping[str, float],
-            tasks: Sequence[str], ablation: str | None) -> Curve:
+            tasks: Sequence[str], ablation: str | None, device: str = "cpu") -> Curve:
     """The curves of all agents of an arm; agent s begins alike in every arm that has its network."""
     config = config if ablation is None else switched(config, ablation)
     task = make_task(config)
@@ -267,7 +267,7 @@ def one_arm(config: LucyConfig, seeds: Seeds, *, arm: str, weights: Mapping[str,
     if "reward" in tasks:
         heads.append(RewardPrediction(weight=config.w_reward))
     return play(config, task, [reward] * config.seeds, seeds.child("train").integer(),
-                config.aux_steps if tasks or ablation else config.steps, heads)
+                config.aux_steps if tasks or ablation else config.steps, heads, device)
 
 
 # --- (3) the static test ----------------------------------------------------------------------------------

@@ -253,4 +253,4 @@ SYSTEM = System(
         "paper": RobustConfig(seeds=20, worlds=200, hidden=256, pretrain=3000, text_pairs=2000, pool=256,
                               rl_steps=800),
     },
-    run=run, draw=draw)
+    run=run, draw=draw, any_device=True)

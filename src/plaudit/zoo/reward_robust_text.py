@@ -28,23 +28,26 @@ ARMS = ("single", "nominal", "mean", "min", "UWO", "robust mix")
 
 
 class Proxies:
-    """A frozen backbone (random features) with the heads of both stages, fitted to few pairs with flipped labels."""
+    """A frozen backbone (random features) with the heads of both stages, fitted to few pairs with flipped labels.
+
+    All live where the policy does; features, which are read off texts, come from the host.
+    """
 
     def __init__(self, config: RobustConfig, seeds: Seeds, policy: SmallPolicy) -> None:
-        generator = seeds.child("backbone").torch()
-        self.weight = torch.randn(len(FEATURES), config.width, generator=generator)
-        self.bias = torch.randn(config.width, generator=generator)
+        generator, device = seeds.child("backbone").torch(), policy.device
+        self.weight = torch.randn(len(FEATURES), config.width, generator=generator).to(device)
+        self.bias = torch.randn(config.width, generator=generator).to(device)
         n = config.text_pairs
         asked = [PROMPTS[i % len(PROMPTS)] for i in range(n)]
         said = [policy.sample(asked, seed=seeds.child("reply", i)).columns["completion"] for i in range(2)]
         z = torch.stack([features(asked, s) for s in said], 1)
         rng = seeds.child("labels").torch()
         label = (helpfulness(z)[:, 0] > helpfulness(z)[:, 1]).float()
-        label = torch.where(torch.rand(n, generator=rng) < config.flips, 1 - label, label)
+        label = torch.where(torch.rand(n, generator=rng) < config.flips, 1 - label, label).to(device)
         often = torch.zeros(n, config.heads).scatter_add_(0, torch.randint(n, (n, config.heads), generator=rng),
-                                                          torch.ones(n, config.heads))
+                                                          torch.ones(n, config.heads)).to(device)
         h = self.states(z)
-        self.single = self._stage_one(config, h, label, torch.ones(n, 1), seeds.child("single"))
+        self.single = self._stage_one(config, h, label, torch.ones(n, 1, device=device), seeds.child("single"))
         shards = self._stage_one(config, h, label, often, seeds.child("shards"))
         with torch.no_grad():
             target = shards.members(_raw(shards, h)) if config.targets == "own" else \
@@ -57,7 +60,7 @@ class Proxies:
 
     def states(self, z: Float[Tensor, "... D"]) -> Float[Tensor, "... W"]:
         """What the backbone makes of features, and a constant."""
-        h = torch.tanh(z @ self.weight + self.bias)
+        h = torch.tanh(z.to(self.weight.device) @ self.weight + self.bias)
         return torch.cat([h, torch.ones_like(h[..., :1])], -1)
 
     def reward(self, config: RobustConfig, arm: str) -> Reward:
@@ -83,7 +86,7 @@ class Proxies:
         return list(tokens.columns["prompt"]), list(tokens.columns["completion"])
 
     def _stage_one(self, config: RobustConfig, h: Tensor, label: Tensor, often: Tensor, seeds: Seeds) -> Head:
-        head = Head(h.shape[-1], HeadSpec(members=often.shape[1]), seed=seeds.integer())
+        head = Head(h.shape[-1], HeadSpec(members=often.shape[1]), seed=seeds.integer()).to(h.device)
         adam = torch.optim.Adam(head.parameters(), lr=config.head_lr)
         for _ in range(config.head_updates):
             value = head.members(_raw(head, h))
@@ -95,7 +98,7 @@ class Proxies:
         return head
 
     def _stage_two(self, config: RobustConfig, h: Tensor, target: Tensor, seeds: Seeds) -> Head:
-        head = Head(h.shape[-1], HeadSpec(kind="gaussian", members=config.heads), seed=seeds.integer())
+        head = Head(h.shape[-1], HeadSpec(kind="gaussian", members=config.heads), seed=seeds.integer()).to(h.device)
         loss_of = gaussian_nll if config.stage_two == "nll" else gaussian_square
         adam = torch.optim.Adam(head.parameters(), lr=config.head_lr)
         for _ in range(config.head_updates):
@@ -113,15 +116,15 @@ def _raw(head: Head, h: Float[Tensor, "... D"]) -> Float[Tensor, "... C"]:
     return head(h.flatten(0, -2)).unflatten(0, h.shape[:-1])
 
 
-def text(config: RobustConfig, seeds: Seeds, *, seed: int) -> dict[str, Any]:
-    """Best-of-n and RLOO against every arm's reward, from one policy and one set of preferences.
+def text(config: RobustConfig, seeds: Seeds, *, seed: int, device: str = "cpu") -> dict[str, Any]:
+    """Best-of-n and RLOO against every arm's reward, from one policy and one set of preferences, all on the device.
 
     Returns:
         By arm: gains over the reference in units of its spread there, gold and proxy, at every n, and at the end of
         RLOO (with the KL and the length).
     """
     seeds = seeds.child("text", seed)
-    policy = writer(seeds, hidden=config.hidden, updates=config.pretrain)
+    policy = writer(seeds, hidden=config.hidden, updates=config.pretrain, device=device)
     start = {k: v.clone() for k, v in policy.state_dict().items()}
     proxies = Proxies(config, seeds, policy)
     pool = policy.sample(PROMPTS, n=config.pool, seed=seeds.child("pool"))
@@ -131,7 +134,7 @@ def text(config: RobustConfig, seeds: Seeds, *, seed: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for arm in ARMS:
         reward = proxies.reward(config, arm)
-        said = reward.score(pool).returns()[0]
+        said = reward.score(pool).returns()[0].cpu()
         spread = float(said.std())
         curve = best_of_curve(said.view(len(PROMPTS), -1), gold.view(len(PROMPTS), -1))
         policy.load_state_dict(start)

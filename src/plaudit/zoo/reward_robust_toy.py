@@ -28,21 +28,22 @@ SINGLE, MEAN, WORST, UWO = "single", "mean", "min", "UWO"
 
 
 class World:
-    """S worlds of X prompts and Y responses: gold, coverage, and the reward models fitted there."""
+    """S worlds of X prompts and Y responses: gold, coverage, and the reward models fitted there, on one device."""
 
-    def __init__(self, config: RobustConfig, seeds: Seeds, scenario: str) -> None:
+    def __init__(self, config: RobustConfig, seeds: Seeds, scenario: str, *, device: str = "cpu") -> None:
         S, X, Y, H = config.worlds, config.prompts, config.responses, config.heads
-        noise = MemberNoise([seeds.child("world", s) for s in range(S)])
+        noise = MemberNoise([seeds.child("world", s) for s in range(S)], device=device)
         hidden = 0 if scenario == NONE else config.uncovered
-        self.covered: Bool[Tensor, "S X Y"] = torch.arange(Y).expand(S, X, Y) < Y - hidden
+        self.covered: Bool[Tensor, "S X Y"] = torch.arange(Y, device=device).expand(S, X, Y) < Y - hidden
         self.gold: Float[Tensor, "S X Y"] = noise.normal(X, Y)
         if scenario == BAD:
             self.gold = torch.where(self.covered, self.gold, self.gold - config.bad)
         wild = config.wild if scenario == WILD else config.initial
         pairs = self._pairs(config, noise, Y - hidden)
-        every = self._stage_one(config, pairs, wild * noise.normal(1, X, Y), torch.ones(S, 1, *pairs[0].shape[1:]))
+        one = torch.ones(S, H, config.pairs * X, device=device)
+        every = self._stage_one(config, pairs, wild * noise.normal(1, X, Y), one[:, :1])
         draw = noise.uniform(H, config.pairs * X).mul(config.pairs * X).long()
-        often = torch.zeros(S, H, config.pairs * X).scatter_add_(2, draw, torch.ones(S, H, config.pairs * X))
+        often = torch.zeros_like(one).scatter_add_(2, draw, one)
         shards = self._stage_one(config, pairs, wild * noise.normal(H, X, Y), often)
         mean, std = self._stage_two(config, shards if config.targets == "own" else every.expand(-1, H, -1, -1),
                                     wild * noise.normal(H, X, Y), noise.normal(H, X, Y))
@@ -53,10 +54,10 @@ class World:
     def _pairs(self, config: RobustConfig, noise: MemberNoise, shown: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Comparisons of covered responses by a Bradley-Terry judge: prompt, better, worse."""
         S, N = len(self.gold), config.pairs * config.prompts
-        x = torch.arange(N).remainder(config.prompts).expand(S, N)
+        x = torch.arange(N, device=self.gold.device).remainder(config.prompts).expand(S, N)
         a = noise.uniform(N).mul(shown).long()
         b = (a + 1 + noise.uniform(N).mul(shown - 1).long()) % shown
-        s = torch.arange(S).unsqueeze(1)
+        s = torch.arange(S, device=self.gold.device).unsqueeze(1)
         chance = torch.sigmoid(config.sharpness * (self.gold[s, x, a] - self.gold[s, x, b]))
         first = noise.uniform(N) < chance
         return x, torch.where(first, a, b), torch.where(first, b, a), s
@@ -65,7 +66,7 @@ class World:
         """Reward tables [S, H, X, Y] by Bradley-Terry, each from its own beginning and on its own bootstrap."""
         x, won, lost, s = (p.unsqueeze(1) for p in pairs)
         table = start.clone().requires_grad_()
-        h = torch.arange(table.shape[1]).view(1, -1, 1)
+        h = torch.arange(table.shape[1], device=table.device).view(1, -1, 1)
         adam = torch.optim.Adam([table], lr=config.reward_lr)
         for _ in range(config.reward_updates):
             gap = table[s, h, x, won] - table[s, h, x, lost]
@@ -125,8 +126,8 @@ class World:
     def policy(self, reward: Float[Tensor, "S X Y"], beta: float) -> Float[Tensor, "S X Y"]:
         """The best policy under the penalty, from a uniform reference."""
         S, X, Y = reward.shape
-        flat = tilted(torch.full((S * X, Y), -float(torch.tensor(float(Y)).log())), reward.reshape(S * X, Y), beta)
-        return flat.view(S, X, Y).exp()
+        uniform = torch.full((S * X, Y), -float(torch.tensor(float(Y)).log()), device=reward.device)
+        return tilted(uniform, reward.reshape(S * X, Y), beta).view(S, X, Y).exp()
 
     def worst_of_means(self, setting: float, beta: float, *, updates: int) -> Float[Tensor, "S X Y"]:
         """The paper's objective as written: the minimum over heads stands outside the expectation."""
@@ -161,9 +162,10 @@ def settings(config: RobustConfig) -> Mapping[str, list[tuple[float, float]]]:
             "robust mix": [(v, config.beta) for v in config.mixes]}
 
 
-def toy(config: RobustConfig, seeds: Seeds, *, scenario: str) -> dict[str, Any]:
+def toy(config: RobustConfig, seeds: Seeds, *, scenario: str, device: str = "cpu") -> dict[str, Any]:
     """Every arm at the setting that was best on other worlds, and the whole sweep at one beta and at one KL."""
-    tuning, world = (World(config, seeds.child(name, scenario), scenario) for name in ("tuning", "worlds"))
+    tuning, world = (World(config, seeds.child(name, scenario), scenario, device=device)
+                     for name in ("tuning", "worlds"))
     tuned: dict[str, Any] = {}
     for arm, options in settings(config).items():
         scores = [float(tuning.earned(tuning.policy(tuning.reward(arm, a), b)).mean()) for a, b in options]
@@ -182,7 +184,7 @@ def toy(config: RobustConfig, seeds: Seeds, *, scenario: str) -> dict[str, Any]:
 
 def _at_kl(world: World, reward: Float[Tensor, "S X Y"], nats: float) -> Float[Tensor, "S X Y"]:
     """The policy of each world at the beta that brings it to one KL (bisection on log beta)."""
-    low, high = torch.full((len(reward),), -8.0), torch.full((len(reward),), 5.0)
+    low, high = (torch.full((len(reward),), end, device=reward.device) for end in (-8.0, 5.0))
     for _ in range(30):
         middle = (low + high) / 2
         far = world.kl(world.policy(reward / middle.exp().view(-1, 1, 1), 1.0)) > nats

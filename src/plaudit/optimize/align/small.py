@@ -24,7 +24,7 @@ class SmallPolicy(Policy):
         max_tokens: The longest completion, the end included.
         seed: Of the first parameters.
         temperature: As for `Policy`.
-        device: Where it lives; its first parameters are the same on any.
+        device: Where it lives.
 
     Raises:
         BadInput: for an alphabet with a character twice.
