@@ -6,6 +6,7 @@ Each case runs on the device and, where it gives numbers, on the CPU; the two mu
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Generator
@@ -81,10 +82,11 @@ def networks_on(device: str) -> Generator[None]:
 
 
 def runs_alike(system: System, config: Any, device: str) -> None:
-    """A system of the zoo learns on the device, and finds what it finds on the CPU."""
+    """A system of the zoo learns on the device, and finds what it finds on the CPU where it is told to be there."""
     with networks_on(device):
         there = run_system(system, scale="smoke", config=config, device=device)
-    here = run_system(system, scale="smoke", config=config)
+    with networks_on("cpu"):
+        here = run_system(system, scale="smoke", config=config)
     assert there.device == device and here.device == "cpu"
     said = [[asdict(result)[name] for name in ("arms", "criteria", "data")] for result in (there, here)]
     wrong = differing(said[0], said[1])
@@ -92,18 +94,21 @@ def runs_alike(system: System, config: Any, device: str) -> None:
 
 
 def pretend() -> None:
-    """Installs the device, and has what picks a device by itself pick it."""
+    """Installs the device, and has what picks a device by itself pick it, unless it is told to use the CPU."""
     import accelerate
     import pretended
 
     name = pretended.install()
     chosen: Any = vars(transformers.TrainingArguments)["device"]
+    where = lambda cpu: torch.device("cpu" if cpu else name)  # noqa: E731
     patched: list[tuple[Any, str, Any]] = [
-        (devices, "best_device", lambda: name), (transformers.TrainingArguments, "n_gpu", property(lambda self: 1)),
-        (transformers.TrainingArguments, "device", property(lambda self: (chosen.fget(self), torch.device(name))[1])),
-        (accelerate.Accelerator, "device", property(lambda self: torch.device(name)))]
-    for where, attribute, value in patched:
-        setattr(where, attribute, value)
+        (transformers.TrainingArguments, "n_gpu", property(lambda self: 0 if self.use_cpu else 1)),
+        (transformers.TrainingArguments, "device", property(lambda self: (chosen.fget(self), where(self.use_cpu))[1])),
+        (accelerate.Accelerator, "device", property(lambda self: where(self.state._cpu)))]
+    patched += [(module, "best_device", lambda: name) for module in list(sys.modules.values())
+                if vars(module).get("best_device") is devices.best_device]
+    for place, attribute, value in patched:
+        setattr(place, attribute, value)
 
 
 def main(device: str, names: list[str]) -> None:
