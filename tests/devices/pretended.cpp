@@ -225,6 +225,11 @@ Tensor empty_strided(c10::SymIntArrayRef size, c10::SymIntArrayRef stride, std::
                                            c10::dtype_or_default(dtype));
 }
 
+Tensor zeros(c10::SymIntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout> layout,
+             std::optional<at::Device> device, std::optional<bool> pinned) {  // of second derivatives: real ones
+  return empty(size, dtype, layout, device, pinned, std::nullopt).zero_();
+}
+
 Tensor copy_from(const Tensor& from, const Tensor& to, bool) {
   auto a = from.device().type() == kind ? on_cpu(from) : from;
   auto b = to.device().type() == kind ? on_cpu(to) : to;
@@ -258,6 +263,7 @@ TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromB
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("empty.memory_format", &empty);
   m.impl("empty_strided", &empty_strided);
+  m.impl("_efficientzerotensor", &zeros);
   m.impl("convolution_overrideable", torch::CppFunction::makeFromBoxedFunction<&convolution>());
   m.impl("convolution_backward_overrideable", torch::CppFunction::makeFromBoxedFunction<&convolution_backward>());
   m.impl("_thnn_fused_gru_cell", &gru);

@@ -6,6 +6,7 @@ Each case runs on the device and, where it gives numbers, on the CPU; the two mu
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Generator
@@ -13,13 +14,16 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import transformers
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from plaudit.core import devices
+from plaudit.core.stacked import PopulationMLP
 from plaudit.core.stacked_adam import PopulationAdam
 from plaudit.zoo.contract import System
 from plaudit.zoo.lab import run_system
@@ -51,32 +55,38 @@ def differing(there: Any, here: Any, place: str = "") -> list[str]:
 
 
 @contextmanager
-def learning_on(device: str) -> Generator[None]:
-    """Within, something learns, and the parameters of every optimiser that makes a step live on the device."""
-    found, step = set[str](), PopulationAdam.step
+def networks_on(device: str) -> Generator[None]:
+    """Within, networks are asked or learn, and the parameters of all that are, and of every optimiser, live there."""
+    found, step, named = set[str](), PopulationAdam.step, PopulationMLP.named
 
-    def seen(adam: torch.optim.Optimizer, *_: Any) -> None:
-        found.update(p.device.type for group in adam.param_groups for p in group["params"])
+    def add(*tensors: Tensor) -> None:
+        found.update(x.device.type for x in tensors)
 
-    def watched(self: PopulationAdam, **options: Any) -> Tensor:
-        found.update(p.device.type for p in self.params)
+    def stepped(self: PopulationAdam, **options: Any) -> Tensor:
+        add(*self.params)
         return step(self, **options)
 
-    hook = register_optimizer_step_pre_hook(seen)
-    PopulationAdam.step = watched
+    def asked(self: PopulationMLP, flat: Tensor | None = None) -> dict[str, Tensor]:
+        add(self.flat)
+        return named(self, flat)
+
+    hooks = [register_optimizer_step_pre_hook(lambda by, *_: add(*(p for g in by.param_groups for p in g["params"]))),
+             register_module_forward_pre_hook(lambda module, _: add(*module.parameters()))]
     try:
-        yield
+        with patch.object(PopulationAdam, "step", stepped), patch.object(PopulationMLP, "named", asked):
+            yield
     finally:
-        hook.remove()
-        PopulationAdam.step = step
-    assert found == {torch.device(device).type}, f"what learns lives on {sorted(found) or 'nothing'}"
+        for hook in hooks:
+            hook.remove()
+    assert found == {torch.device(device).type}, f"networks live on {sorted(found) or 'nothing'}"
 
 
 def runs_alike(system: System, config: Any, device: str) -> None:
-    """A system of the zoo learns on the device, and finds what it finds on the CPU."""
-    with learning_on(device):
+    """A system of the zoo learns on the device, and finds what it finds on the CPU where it is told to be there."""
+    with networks_on(device):
         there = run_system(system, scale="smoke", config=config, device=device)
-    here = run_system(system, scale="smoke", config=config)
+    with networks_on("cpu"):
+        here = run_system(system, scale="smoke", config=config)
     assert there.device == device and here.device == "cpu"
     said = [[asdict(result)[name] for name in ("arms", "criteria", "data")] for result in (there, here)]
     wrong = differing(said[0], said[1])
@@ -84,18 +94,21 @@ def runs_alike(system: System, config: Any, device: str) -> None:
 
 
 def pretend() -> None:
-    """Installs the device, and has what picks a device by itself pick it."""
+    """Installs the device, and has what picks a device by itself pick it, unless it is told to use the CPU."""
     import accelerate
     import pretended
 
     name = pretended.install()
     chosen: Any = vars(transformers.TrainingArguments)["device"]
+    where = lambda cpu: torch.device("cpu" if cpu else name)  # noqa: E731
     patched: list[tuple[Any, str, Any]] = [
-        (devices, "best_device", lambda: name), (transformers.TrainingArguments, "n_gpu", property(lambda self: 1)),
-        (transformers.TrainingArguments, "device", property(lambda self: (chosen.fget(self), torch.device(name))[1])),
-        (accelerate.Accelerator, "device", property(lambda self: torch.device(name)))]
-    for where, attribute, value in patched:
-        setattr(where, attribute, value)
+        (transformers.TrainingArguments, "n_gpu", property(lambda self: 0 if self.use_cpu else 1)),
+        (transformers.TrainingArguments, "device", property(lambda self: (chosen.fget(self), where(self.use_cpu))[1])),
+        (accelerate.Accelerator, "device", property(lambda self: where(self.state._cpu)))]
+    patched += [(module, "best_device", lambda: name) for module in list(sys.modules.values())
+                if vars(module).get("best_device") is devices.best_device]
+    for place, attribute, value in patched:
+        setattr(place, attribute, value)
 
 
 def main(device: str, names: list[str]) -> None:
@@ -110,3 +123,4 @@ def main(device: str, names: list[str]) -> None:
             except Exception:  # each case is a test of its own
                 said = repr(traceback.format_exc(limit=-6))
         print(f"CASE\t{name}\t{said}", flush=True)
+    print("END", flush=True)  # what comes behind it is not ours: threads of torch may die badly

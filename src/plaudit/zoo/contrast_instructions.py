@@ -166,9 +166,9 @@ def tilted(proxy_PN: Float[Tensor, "P N"], gold_PN: Float[Tensor, "P N"], *, kl:
 
 
 @lru_cache(maxsize=2)
-def encoder_of(name: str) -> Encoder:
+def encoder_of(name: str, device: str = "cpu") -> Encoder:
     """The encoder of a name; what it has encoded stays known to the seeds that follow."""
-    return SentenceEncoder() if name == "minilm" else HashedEncoder()
+    return SentenceEncoder(device=device) if name == "minilm" else HashedEncoder()
 
 
 def make_exam(config: ContrastConfig, encode: Encoder, test: Sequence[Ask], train: Sequence[Ask], seeds: Seeds) -> Exam:
@@ -220,14 +220,14 @@ def train_sets(config: ContrastConfig, near: Encoder, encode: Encoder, train: Se
     return out
 
 
-def measure(config: ContrastConfig, seeds: Seeds, *, seed: int) -> dict[str, Any]:
+def measure(config: ContrastConfig, seeds: Seeds, *, seed: int, device: str = "cpu") -> dict[str, Any]:
     """All models of one seed, and what each of them says."""
     own = seeds.child("seed", seed)
-    near, encode = encoder_of(config.encoder), encoder_of(config.text_encoder)
+    near, encode = encoder_of(config.encoder, device), encoder_of(config.text_encoder, device)
     train, test = split(config.held_out, own.child("split").numpy())
     exam = make_exam(config, near, test, train, own.child("exam"))
     data = train_sets(config, near, encode, train, own.child("data"))
-    model = fit(config, list(data.values()), own.child("fit"))
+    model = fit(config, list(data.values()), own.child("fit"), device=device)
     value = dict(zip(data, model.score(exam.rows), strict=True))
     for name, source in ((FUSION, PLAIN), (BOTH, CONVEX)):
         at = list(data).index(source)
@@ -335,4 +335,4 @@ SYSTEM = System(
             "small": ContrastConfig(),
             "paper": ContrastConfig(seeds=10, text_encoder="minilm", pairs=20_000, many=100_000, contrasts=1188,
                                     prompts=200, pool=256, test_pairs=2000, steps=4000, dim=64, hidden=128)},
-    run=run, draw=draw_all)
+    run=run, draw=draw_all, any_device=True)

@@ -74,12 +74,12 @@ class Readers:
     dim: int
 
     @staticmethod
-    def make(P: int, seeds: Seeds, *, dim: int, hidden: int) -> Readers:
+    def make(P: int, seeds: Seeds, *, dim: int, hidden: int, device: str = "cpu") -> Readers:
         """All begin alike: what differs is what they are trained on."""
         one = torch.randn(2 * WIDTH * dim, generator=seeds.child("words").torch()) * 0.3
-        net = PopulationMLP((3 * dim, hidden, 1), activation="tanh",
+        net = PopulationMLP((3 * dim, hidden, 1), activation="tanh", device=device,
                             generators=[seeds.child("net").torch() for _ in range(P)])
-        return Readers(one.repeat(P, 1).requires_grad_(), net, dim)
+        return Readers(one.to(device).repeat(P, 1).requires_grad_(), net, dim)
 
     def __call__(self, prompt: Float[Tensor, "P N V"], answer: Float[Tensor, "P N V"]) -> Float[Tensor, "P N"]:
         P = len(self.words)
@@ -89,26 +89,27 @@ class Readers:
 
     @torch.no_grad()
     def score(self, rows: Sequence[Row], *, block: int = 512) -> Float[Tensor, "P N"]:
-        """The rewards of every model."""
+        """The rewards of every model, on the host."""
         P, out = len(self.words), list[Tensor]()
         for start in range(0, len(rows), block):
             part = rows[start:start + block]
-            asked, said = (counts([row[k] for row in part]).expand(P, -1, -1) for k in (0, 1))
+            asked, said = (counts([row[k] for row in part]).to(self.words.device).expand(P, -1, -1) for k in (0, 1))
             out.append(self(asked, said))
-        return torch.cat(out, 1)
+        return torch.cat(out, 1).cpu()
 
 
-def fit(config: ContrastConfig, data: Sequence[Sequence[Preference]], seeds: Seeds) -> Readers:
+def fit(config: ContrastConfig, data: Sequence[Sequence[Preference]], seeds: Seeds, *, device: str = "cpu") -> Readers:
     """One model for each data set: the same start, batches, updates and step size for all (Bradley-Terry)."""
     rows = [[sides(r) for r in records] for records in data]
     every = dict.fromkeys(t for some in rows for pair in some for row in pair for t in row)
     texts = {t: i for i, t in enumerate(every)}
-    table = counts(list(texts))
-    places = [torch.tensor([[[texts[t] for t in row] for row in pair] for pair in some]) for some in rows]
+    table = counts(list(texts)).to(device)
+    places = [torch.tensor([[[texts[t] for t in row] for row in pair] for pair in some], device=device)
+              for some in rows]
     P = len(data)
-    model = Readers.make(P, seeds.child("init"), dim=config.dim, hidden=config.hidden)
+    model = Readers.make(P, seeds.child("init"), dim=config.dim, hidden=config.hidden, device=device)
     adam = PopulationAdam([model.words, model.net.flat], eps=1e-8)
-    noise = MemberNoise([seeds.child("batch")] * P)
+    noise = MemberNoise([seeds.child("batch")] * P, device=device)
     for step in range(config.steps):
         uniform = noise.uniform(config.batch)
         chosen: Int[Tensor, "P b 2 2"] = torch.stack([x[(u * len(x)).long()]
@@ -119,5 +120,5 @@ def fit(config: ContrastConfig, data: Sequence[Sequence[Preference]], seeds: See
         decay = config.decay * (model.words.square().sum(1) + model.net.flat.square().sum(1))
         (pair_loss(gap, torch.ones_like(gap)).mean(1) + decay).sum().backward()
         rate = config.lr * 0.5 * (1 + np.cos(np.pi * step / config.steps))
-        adam.step(lr=torch.full((P,), rate), max_norm=torch.ones(P))
+        adam.step(lr=torch.full((P,), rate, device=device), max_norm=torch.ones(P, device=device))
     return model

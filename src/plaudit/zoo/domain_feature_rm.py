@@ -114,25 +114,25 @@ class FeatureRmConfig:
 # --- one seed -----------------------------------------------------------------------------------------------------
 
 
-def measured(config: FeatureRmConfig, seeds: Seeds, *, seed: int) -> dict[str, Any]:
+def measured(config: FeatureRmConfig, seeds: Seeds, *, seed: int, device: str = "cpu") -> dict[str, Any]:
     """All models of one seed at all sizes, and what is selected, trained and stuffed under two of them."""
-    pool, own = make_pool(config, seeds.child("pool")), seeds.child("seed", seed)
+    pool, own = make_pool(config, seeds.child("pool"), device), seeds.child("seed", seed)
     pairs = annotated(config, pool, max(*config.pairs, config.few), own.child("pairs"))
     row, better = exam_pairs(config, pool)
     accuracy: dict[str, list[float]] = {}
     few: dict[str, Model] = {}
     for name in CURVES:
         for n in config.pairs:
-            model = fit_model(config, pool, name, pairs.first(n), own.child(name, n))
+            model = fit_model(config, pool, name, pairs.first(n), own.child(name, n), device=device)
             accuracy.setdefault(name, []).append(model.accuracy(row, better))
             if n == config.few:
                 few[name] = model
-    out: dict[str, Any] = {"accuracy": accuracy, **downstream(config, pool, few, own, seed=seed),
-                           "stuffing": stuffing(config, pool, few, pairs.first(config.few), own)}
+    out: dict[str, Any] = {"accuracy": accuracy, **downstream(config, pool, few, own, seed=seed, device=device),
+                           "stuffing": stuffing(config, pool, few, pairs.first(config.few), own, device=device)}
     curves = response_curves(_with_background(few[MLP], pairs.first(config.few)))
     out["agrees"] = float(np.mean([c.agrees is True for c in curves]))
     if config.lora_pairs:
-        out["lora"] = language_model(config, pool, pairs, own, seed=seed)
+        out["lora"] = language_model(config, pool, pairs, own, seed=seed, device=device)
     return out
 
 
@@ -143,7 +143,7 @@ def _with_background(model: Model, pairs: Pairs) -> Any:
 
 
 def downstream(config: FeatureRmConfig, pool: Pool, few: dict[str, Model], seeds: Seeds, *,
-               seed: int) -> dict[str, Any]:
+               seed: int, device: str = "cpu") -> dict[str, Any]:
     """Best-of-n over the pool of the test products, and RLOO on training products, under both rewards."""
     rewards = {MLP: feature_reward_of(few[MLP]), TEXT: text_reward_of(pool, few[TEXT])}
     test = slice(config.products * pool.N, None)
@@ -155,13 +155,15 @@ def downstream(config: FeatureRmConfig, pool: Pool, few: dict[str, Model], seeds
         best[name] = {"n": list(curve.n), "gold": curve.gold_PN.mean(0).tolist()}
     out: dict[str, Any] = {"best": best, "start": float(gold_PN.mean()), "top": float(gold_PN.amax(1).mean())}
     if seed < config.rl_seeds:
-        out["rl"] = {name: trained(config, pool, reward, seeds.child("rl")) for name, reward in rewards.items()}
+        out["rl"] = {name: trained(config, pool, reward, seeds.child("rl"), device=device)
+                     for name, reward in rewards.items()}
     return out
 
 
-def trained(config: FeatureRmConfig, pool: Pool, reward: Reward, seeds: Seeds) -> dict[str, Any]:
+def trained(config: FeatureRmConfig, pool: Pool, reward: Reward, seeds: Seeds, *,
+            device: str = "cpu") -> dict[str, Any]:
     """RLOO of the writer under one reward, with the true worth along the way and on test products at the end."""
-    writer, gold = Writer(pool.products), Gold(pool.products)
+    writer, gold = Writer(pool.products, device=device), Gold(pool.products)
     result = align(writer, reward, [p.text for p in pool.products[:config.products]], algo="rloo", gold=gold,
                    steps=config.rl_steps, progress=False, seed=seeds.integer() % 2**31, config=AlignConfig(
                        prompts=config.rl_prompts, samples=config.rl_samples, lr=config.rl_lr,
@@ -173,12 +175,13 @@ def trained(config: FeatureRmConfig, pool: Pool, reward: Reward, seeds: Seeds) -
             "stuffed": float(share[1:].sum())}
 
 
-def stuffing(config: FeatureRmConfig, pool: Pool, few: dict[str, Model], pairs: Pairs, seeds: Seeds) -> dict[str, Any]:
+def stuffing(config: FeatureRmConfig, pool: Pool, few: dict[str, Model], pairs: Pairs, seeds: Seeds, *,
+             device: str = "cpu") -> dict[str, Any]:
     """Keywords behind summaries of the test products: how often the reward rises although the worth falls."""
     start = config.products * pool.N
     clean = [b for b in range(start, len(pool.texts), 2) if not pool.choices[b][STUFFED]]
     product = [pool.products[b // pool.N] for b in clean]
-    hard = hardened(config, pool, pairs, seeds)
+    hard = hardened(config, pool, pairs, seeds, device=device)
     rewards = {MLP: feature_reward_of(few[MLP]), HARDENED: feature_reward_of(hard, feature_set(hardened=True)),
                TEXT: text_reward_of(pool, few[TEXT])}
     before = {name: _paid(r, pool, clean, None) for name, r in rewards.items()}
@@ -193,13 +196,13 @@ def stuffing(config: FeatureRmConfig, pool: Pool, few: dict[str, Model], pairs: 
     return out
 
 
-def hardened(config: FeatureRmConfig, pool: Pool, pairs: Pairs, seeds: Seeds) -> Model:
+def hardened(config: FeatureRmConfig, pool: Pool, pairs: Pairs, seeds: Seeds, *, device: str = "cpu") -> Model:
     """The feature model with a parser that reads only sentences with a verb."""
     raw = pool.raw_BD.clone()
     used = [*pairs.row_N2.flatten().unique().tolist(), *range(config.products * pool.N, len(pool.texts))]
     raw[used] = feature_set(hardened=True).read([pool.prompts[b] for b in used],
                                                 [pool.texts[b] for b in used]).value_BD
-    return fit_model(config, _replaced(pool, raw), MLP, pairs, seeds.child("hardened"))
+    return fit_model(config, _replaced(pool, raw), MLP, pairs, seeds.child("hardened"), device=device)
 
 
 def _replaced(pool: Pool, raw: torch.Tensor) -> Pool:
@@ -321,4 +324,4 @@ SYSTEM = System(
                 products=2000, test_products=300, summaries=32, pairs=(30, 100, 300, 940, 3000, 20_000),
                 dims=384, steps=2000, rl_seeds=10, rl_steps=200, rl_prompts=16,
                 lora_pairs=(300, 940, 3000, 20_000))},
-    run=run, draw=draw)
+    run=run, draw=draw, any_device=True)

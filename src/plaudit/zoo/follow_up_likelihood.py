@@ -109,13 +109,13 @@ class FollowUpConfig:
 # --- experiment 1: real texts ----------------------------------------------------------------------------------
 
 
-def real(config: FollowUpConfig, seeds: Seeds, *, kinds: Sequence[str]) -> dict[str, Any]:
+def real(config: FollowUpConfig, seeds: Seeds, *, kinds: Sequence[str], device: str = "cpu") -> dict[str, Any]:
     """For each kind and method 1, 0 or 0.5 (a tie) for each pair."""
     every = make_pairs(config.pairs, seeds.child("pairs").numpy())
     rows = list(dict.fromkeys((p.prompt, text) for k in kinds for p in every[k] for text in (p.better, p.worse)))
     with tempfile.TemporaryDirectory() as folder:
         model = smollm2() if config.model == "smollm2" else tiny_llama(Path(folder) / "tiny", hidden=32)
-        reward = FollowUpReward.load(model, follow_ups=FollowUps.load().take(config.each))
+        reward = FollowUpReward.load(model, follow_ups=FollowUps.load().take(config.each), device=device)
         said = reward.likelihoods([p for p, _ in rows], [t for _, t in rows], responses=True)
     assert said.response_N is not None
     value = {FLR: category_scores(said.mean_NF, reward.follow_ups).mean(-1),
@@ -125,14 +125,14 @@ def real(config: FollowUpConfig, seeds: Seeds, *, kinds: Sequence[str]) -> dict[
     value |= {f"FLR, {name}": by_category[:, i] for i, name in enumerate(reward.follow_ups.banks)}
     value |= {RESPONSE: said.response_N, LENGTH: torch.tensor([float(len(t)) for _, t in rows]),
               CHANCE: torch.rand(len(rows), generator=seeds.child("chance", *kinds).torch()),
-              COSINE: cosine(config, rows)}
+              COSINE: cosine(config, rows, device=device)}
     at = {row: i for i, row in enumerate(rows)}
     return {kind: {name: _beats(x, at, every[kind]) for name, x in value.items()} for kind in kinds}
 
 
-def cosine(config: FollowUpConfig, rows: Sequence[tuple[str, str]]) -> torch.Tensor:
+def cosine(config: FollowUpConfig, rows: Sequence[tuple[str, str]], *, device: str = "cpu") -> torch.Tensor:
     """How near request and answer are in meaning."""
-    encode = SentenceEncoder() if config.model == "smollm2" else HashedEncoder()
+    encode = SentenceEncoder(device=device) if config.model == "smollm2" else HashedEncoder()
     return (encode([p for p, _ in rows]) * encode([t for _, t in rows])).sum(-1)
 
 
@@ -144,46 +144,47 @@ def _beats(value: torch.Tensor, at: Mapping[tuple[str, str], int], pairs: Sequen
 # --- experiments 2 and 3: a world ------------------------------------------------------------------------------
 
 
-def learned(config: FollowUpConfig, seeds: Seeds, *, seed: int) -> dict[str, Any]:
+def learned(config: FollowUpConfig, seeds: Seeds, *, seed: int, device: str = "cpu") -> dict[str, Any]:
     """One world: its base model, what tuning changes, and what DPO on mined pairs does."""
     own = seeds.child("world", seed)
     bank = world.follow_ups(config.world_each)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        base = base_of(config, folder, bank, own)
-        scorers = tuned_of(config, folder, base, bank, own)
+        base = base_of(config, folder, bank, own, device=device)
+        scorers = tuned_of(config, folder, base, bank, own, device=device)
         test = world.held_out_pairs(config.test, own.child("test").numpy())
         return {"accuracy": {name: accuracies(r, test) for name, r in scorers.items()},
-                "policies": aligned(config, base, scorers, own)}
+                "policies": aligned(config, base, scorers, own, device=device)}
 
 
-def base_of(config: FollowUpConfig, folder: Path, bank: FollowUps, seeds: Seeds) -> Path:
+def base_of(config: FollowUpConfig, folder: Path, bank: FollowUps, seeds: Seeds, *, device: str = "cpu") -> Path:
     """A language model that has seen dialogues of the world."""
     if config.learner == "tiny":
         return world.pretrained(folder / "base", bank, seeds.child("base"), dialogues_seen=config.dialogues,
-                                steps=config.pretrain, honest=config.honest, hidden=config.hidden)
-    policy = CausalPolicy.load(smollm2(), lora=16, seed=seeds.integer() % 2**31)
+                                steps=config.pretrain, honest=config.honest, hidden=config.hidden, device=device)
+    policy = CausalPolicy.load(smollm2(), device=device, lora=16, seed=seeds.integer() % 2**31)
     form = replace(policy.form, as_chat=True)
     rows = world.rows_of(form, bank, config.dialogues, seeds.child("dialogues").numpy(), honest=config.honest)
     world.fit(policy.module, rows, steps=config.pretrain, batch=16, lr=2e-4, rng=seeds.child("batches").numpy())
     return policy.save(folder / "base")
 
 
-def tuned_of(config: FollowUpConfig, folder: Path, base: Path, bank: FollowUps,
-             seeds: Seeds) -> dict[str, FollowUpReward]:
+def tuned_of(config: FollowUpConfig, folder: Path, base: Path, bank: FollowUps, seeds: Seeds, *,
+             device: str = "cpu") -> dict[str, FollowUpReward]:
     """The untuned model under both templates, and three that were tuned alike."""
     rng = seeds.child("feedback").numpy()
     honest = world.dialogues(config.feedback, bank, rng, honest=1.0)
     order = rng.permutation(len(honest))
     shuffled = [replace(d, feedback=honest[int(i)].feedback) for d, i in zip(honest, order, strict=True)]
-    out = {UNTUNED: FollowUpReward.load(base, follow_ups=bank),
-           TEMPLATE: FollowUpReward.load(base, follow_ups=bank, swapped=True, opening=world.OPENING)}
+    out = {UNTUNED: FollowUpReward.load(base, follow_ups=bank, device=device),
+           TEMPLATE: FollowUpReward.load(base, follow_ups=bank, device=device, swapped=True, opening=world.OPENING)}
+    where = {"use_cpu": True} if device == "cpu" else {}  # else it takes the accelerator that there is
     for n, (name, rows, swapped) in enumerate(((TUNED, honest, True), (AS_USER, honest, False),
                                                (SHUFFLED, shuffled, True))):
         out[name] = fit_follow_up(rows, model=base, out=folder / f"tuned-{n}", swapped=swapped, opening=world.OPENING,
                                   follow_ups=bank, validation=0.0, batch=16, lr=config.tune_lr, evaluations=1,
                                   lora=config.learner == "smollm2", seed=seeds.integer() % 2**31,
-                                  epochs=config.tune_steps * 16 / len(rows)).reward()
+                                  epochs=config.tune_steps * 16 / len(rows), arguments=where).reward(device=device)
     return out
 
 
@@ -198,14 +199,15 @@ def accuracies(reward: FollowUpReward, test: Sequence[Preference]) -> dict[str, 
 
 
 def aligned(config: FollowUpConfig, base: Path, scorers: Mapping[str, FollowUpReward],
-            seeds: Seeds) -> dict[str, dict[str, float]]:
+            seeds: Seeds, *, device: str = "cpu") -> dict[str, dict[str, float]]:
     """DPO (once KTO) on pairs by different rewards from the same samples; what the rule says of fresh samples."""
     lora = 8 if config.learner == "smollm2" else None
-    policy = CausalPolicy.load(base, max_tokens=14, as_chat=True, lora=lora, seed=seeds.integer() % 2**31)
+    policy = CausalPolicy.load(base, max_tokens=14, device=device, as_chat=True, lora=lora,
+                               seed=seeds.integer() % 2**31)
     asks = world.requests()
     prompts = [asks[i % len(asks)].text for i in range(config.prompts)]
     samples = policy.sample(prompts, n=config.samples, seed=seeds.child("samples"))
-    drawn = torch.rand(samples.B, generator=seeds.child("random").torch())
+    drawn = torch.rand(samples.B, generator=seeds.child("random").torch()).to(device)
     rewards: dict[str, Reward] = {MINED: scorers[UNTUNED], BY_KTO: scorers[UNTUNED], BY_TUNED: scorers[TUNED],
                                   RULE: rule, RANDOM: _Fixed(drawn, RANDOM)}
     said = policy.log_probs(samples).detach().sum(-1) / samples.lengths
@@ -349,4 +351,4 @@ SYSTEM = System(
             "paper": FollowUpConfig(seeds=6, pairs=150, each=10, learner="smollm2", world_each=10, dialogues=8000,
                                     pretrain=1000, tune_steps=500, tune_lr=2e-4, prompts=400, samples=8, dpo_steps=200,
                                     dpo_lr=2e-5)},
-    run=run, draw=picture)
+    run=run, draw=picture, any_device=True)

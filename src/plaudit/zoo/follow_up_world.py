@@ -123,7 +123,7 @@ def held_out_pairs(n: int, rng: np.random.Generator) -> list[Preference]:
 
 
 def pretrained(folder: Path, bank: FollowUps, seeds: Seeds, *, dialogues_seen: int, steps: int, honest: float,
-               hidden: int, batch: int = 16, lr: float = 4e-3) -> Path:
+               hidden: int, batch: int = 16, lr: float = 4e-3, device: str = "cpu") -> Path:
     """A tiny language model of whole dialogues: it writes answers as people do, and foretells users a little."""
     words = " ".join(w for some in TOPICS.values() for w in some)
     lines = [r.text for r in (*requests(), *requests(held_out=True))]
@@ -131,7 +131,7 @@ def pretrained(folder: Path, bank: FollowUps, seeds: Seeds, *, dialogues_seen: i
               *(a for _, a in FORMS.values())] * 3
     path = tiny_llama(folder, hidden=hidden, layers=2, vocab=720, context=128, seed=seeds.integer() % 2**31,
                       corpus=corpus)
-    language = LanguageModel.load(path, share=False)
+    language = LanguageModel.load(path, device=device, share=False)
     with torch.no_grad():  # so narrow a model begins too quietly
         for p in language.model.parameters():
             p.mul_(4.0 if p.ndim == 2 else 1.0)
@@ -154,7 +154,7 @@ def fit(model: Any, rows: Sequence[Sequence[int]], *, steps: int, batch: int, lr
     """Every token foretells the next one; the step size rises and falls to 0."""
     adam = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
     for step in range(steps):
-        made = pad([rows[int(i)] for i in rng.integers(len(rows), size=batch)], 0)
+        made = pad([rows[int(i)] for i in rng.integers(len(rows), size=batch)], 0).to(model.device)
         logits = model(input_ids=made.ids_ML, attention_mask=made.mask_ML, use_cache=False).logits[:, :-1]
         target = torch.where(made.mask_ML[:, 1:] > 0, made.ids_ML[:, 1:], -100)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())

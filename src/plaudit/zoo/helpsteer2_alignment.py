@@ -28,16 +28,18 @@ METHODS: dict[str, Form] = {"RLOO": "regular", "PPO": "regular", "DPO regular": 
 class Judge(OfFeatures):
     """The reward model of one seed, in units of its spread over the writer's texts."""
 
-    def __init__(self, config: HelpsteerConfig, seeds: Seeds, texts: tuple[list[str], list[str]]) -> None:
+    def __init__(self, config: HelpsteerConfig, seeds: Seeds, texts: tuple[list[str], list[str]], *,
+                 device: str = "cpu") -> None:
         alone = replace(config, seeds=1)
         data = pairs_of(alone, seeds.child("data"), config.align_pairs, noise=config.noises[0], prompts=PROMPTS)
+        data = data.to(device)
         self.weights = train_all(alone, data, seeds.child("train"), losses=())["regression, then scaled"]
         self.net, self.spread, self.name = Trainer(alone, data, seeds.child("train")).net(1), 1.0, "reward model"
         with torch.no_grad():
             self.spread = float(self.values(*texts).std())
 
     def values(self, prompts: list[str], said: list[str]) -> Tensor:
-        return self.net(inputs(prompts, said).unsqueeze(0), self.weights)[0, :, 0] / self.spread
+        return self.net(inputs(prompts, said).to(self.weights.device).unsqueeze(0), self.weights)[0, :, 0] / self.spread
 
 
 def given_pairs(config: HelpsteerConfig, seeds: Seeds, policy: Policy) -> Pairs:
@@ -57,17 +59,17 @@ def given_pairs(config: HelpsteerConfig, seeds: Seeds, policy: Policy) -> Pairs:
 
 
 def aligned(config: HelpsteerConfig, seeds: Seeds, *, seed: int | str,
-            rates: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+            rates: Mapping[str, Sequence[float]], device: str = "cpu") -> dict[str, Any]:
     """Every method at some step sizes, from one writer and one set of grades.
 
     Returns:
         By method and step size: gold (helpfulness), what the reward model says, the KL and the length at the end.
     """
     seeds = seeds.child("align", seed)
-    policy = writer(seeds, hidden=config.writer_hidden, updates=config.pretrain)
+    policy = writer(seeds, hidden=config.writer_hidden, updates=config.pretrain, device=device)
     start = {k: v.clone() for k, v in policy.state_dict().items()}
     drawn = policy.sample(PROMPTS, n=10, seed=seeds.child("reference"))
-    judge = Judge(config, seeds, (list(drawn.columns["prompt"]), list(drawn.columns["completion"])))
+    judge = Judge(config, seeds, (list(drawn.columns["prompt"]), list(drawn.columns["completion"])), device=device)
     pairs = given_pairs(config, seeds.child("pairs"), policy)
     out: dict[str, Any] = {START: [_ends(policy, policy.reference(), judge, seeds) | {"lr": 0.0}]}
     for method, form in METHODS.items():

@@ -45,6 +45,10 @@ class Pairs:
     grade: Float[Tensor, "S n"]
     """-3 to 3, negative where the first is better; NaN where the graders did not agree, or on neither."""
 
+    def to(self, device: str) -> Pairs:
+        """The same on another device."""
+        return Pairs(**{name: value.to(device) for name, value in vars(self).items()})
+
     def agreement(self) -> tuple[float, float]:
         """How often ratings and grades point the right way, where they point: which of them is noisier."""
         right = torch.sign(self.truth[..., 1] - self.truth[..., 0])
@@ -109,13 +113,14 @@ def _pairs(config: HelpsteerConfig, seeds: Seeds, n: int, noise: tuple[float, fl
 
 
 class Trainer:
-    """Networks of S seeds times L step sizes on one data set; the best step size of each seed counts."""
+    """Networks of S seeds times L step sizes on one data set, where it lives; the best step size of each counts."""
 
     def __init__(self, config: HelpsteerConfig, data: Pairs, seeds: Seeds) -> None:
         self.config, self.data, self.seeds = config, data, seeds
+        self.device = data.grade.device
         S, n = data.grade.shape
         known = ~data.grade.isnan()
-        held = torch.arange(n) < max(1, round(config.validation * n))
+        held = torch.arange(n, device=self.device) < max(1, round(config.validation * n))
         self.train_rows = [torch.nonzero(~held).flatten()] * S
         self.train_pairs = [torch.nonzero(known[s] & ~held).flatten() for s in range(S)]
         self.valid = known & held
@@ -123,7 +128,7 @@ class Trainer:
     def net(self, P: int) -> PopulationMLP:
         """Networks whose first weights depend on the seed alone."""
         S = self.config.seeds
-        return PopulationMLP((WIDTH, *self.config.hidden, len(ATTRIBUTES)), activation="tanh",
+        return PopulationMLP((WIDTH, *self.config.hidden, len(ATTRIBUTES)), activation="tanh", device=self.device,
                              generators=[self.seeds.child("init", p % S).torch() for p in range(P)])
 
     def fit(self, loss: str, *, steps: int, rates: Sequence[float], start: Tensor | None = None) -> Tensor:
@@ -134,26 +139,27 @@ class Trainer:
             with torch.no_grad():
                 net.flat.copy_(start.repeat(len(rates), 1))
         adam = PopulationAdam([net.flat], eps=1e-8)
-        lr = torch.tensor(rates).repeat_interleave(S)
-        noise = MemberNoise([self.seeds.child("batch", p % S) for p in range(P)])
+        lr = torch.tensor(rates, device=self.device).repeat_interleave(S)
+        noise = MemberNoise([self.seeds.child("batch", p % S) for p in range(P)], device=self.device)
         pools = self.train_rows if loss.startswith("regression") or "differences" in loss else self.train_pairs
         for step in range(steps):
             uniform = noise.uniform(self.config.batch)
             rows = torch.stack([pools[p % S][(u * len(pools[p % S])).long()] for p, u in enumerate(uniform)])
             self._loss(net, loss, rows).sum().backward()
             decay = 0.5 * (1 + np.cos(np.pi * step / steps))
-            adam.step(lr=lr * decay, max_norm=torch.ones(P))
+            adam.step(lr=lr * decay, max_norm=torch.ones_like(lr))
         accuracy = self.accuracy(net, net.flat.detach())
         best = accuracy.view(len(rates), S).argmax(0)
-        return net.flat.detach().view(len(rates), S, -1)[best, torch.arange(S)]
+        return net.flat.detach().view(len(rates), S, -1)[best, torch.arange(S, device=self.device)]
 
     def _loss(self, net: PopulationMLP, loss: str, rows: Int[Tensor, "P b"]) -> Float[Tensor, "P"]:
         P, b = rows.shape
-        seed = (torch.arange(P) % self.config.seeds).unsqueeze(1)
+        seed = self._seed(P).unsqueeze(1)
         out = net(self.data.x[seed, rows].reshape(P, 2 * b, -1)).view(P, b, 2, -1)
         rating = self.data.rating[seed, rows]
         if loss.startswith("regression"):
-            target = rating if "all" in loss else torch.where(torch.arange(len(ATTRIBUTES)) == 0, rating, torch.nan)
+            counts = torch.arange(len(ATTRIBUTES), device=self.device) == 0
+            target = rating if "all" in loss else torch.where(counts, rating, torch.nan)
             return masked_square(out, target).sum((1, 2, 3)) / (~target.isnan()).sum((1, 2, 3))
         grade = self.data.grade[seed, rows]
         if "differences" in loss:
@@ -163,25 +169,28 @@ class Trainer:
         if loss.startswith("margin"):
             return margin(gap, label, strength).mean(1)
         if loss.startswith("scaled"):
-            mean = strength.mean(1, keepdim=True) if self.config.normalise else torch.ones(P, 1)
+            mean = strength.mean(1, keepdim=True) if self.config.normalise else torch.ones_like(strength[:, :1])
             return scaled(gap, label, strength / mean.clamp(min=1e-6)).mean(1)
         return (bradley_terry(gap, label) * (grade != 0)).mean(1)
 
     @torch.no_grad()
     def accuracy(self, net: PopulationMLP, flat: Float[Tensor, "P W"]) -> Float[Tensor, "P"]:
         """On the validation pairs, as the graders have them."""
-        S = self.config.seeds
+        seed = self._seed(len(flat))
         gap = gaps(net, flat, self.data.x)
-        right = (gap * self.data.grade[torch.arange(len(flat)) % S].nan_to_num() > 0).double()
-        valid = self.valid[torch.arange(len(flat)) % S].double()
+        right = (gap * self.data.grade[seed].nan_to_num() > 0).double()
+        valid = self.valid[seed].double()
         return (right * valid).sum(1) / valid.sum(1)
+
+    def _seed(self, P: int) -> Int[Tensor, "P"]:
+        return torch.arange(P, device=self.device) % self.config.seeds
 
 
 @torch.no_grad()
 def gaps(net: PopulationMLP, flat: Float[Tensor, "P W"], x: Float[Tensor, "S n 2 D"]) -> Float[Tensor, "P n"]:
     """By how much each network prefers the second reply of each pair of its seed."""
     P, (S, n, _, D) = len(flat), x.shape
-    value = net(x[torch.arange(P) % S].reshape(P, 2 * n, D), flat)[..., 0].view(P, n, 2)
+    value = net(x[torch.arange(P, device=x.device) % S].reshape(P, 2 * n, D), flat)[..., 0].view(P, n, 2)
     return value[..., 1] - value[..., 0]
 
 
@@ -200,23 +209,24 @@ def train_all(config: HelpsteerConfig, data: Pairs, seeds: Seeds, *,
     tries = torch.stack([start + a * (ends - start) for a in config.alphas])
     score = torch.stack([trainer.accuracy(net, t) for t in tries])
     best = score.argmax(0)  # the smallest alpha among equals: it moves least
-    out["regression, then scaled, ExPO"] = tries[best, torch.arange(config.seeds)]
+    out["regression, then scaled, ExPO"] = tries[best, torch.arange(config.seeds, device=best.device)]
     out["regression, then scaled, alpha 1.5"] = start + 1.5 * (ends - start)
     return out
 
 
-def compare(config: HelpsteerConfig, seeds: Seeds, *, n: int, noise: Sequence[float]) -> dict[str, Any]:
+def compare(config: HelpsteerConfig, seeds: Seeds, *, n: int, noise: Sequence[float],
+            device: str = "cpu") -> dict[str, Any]:
     """Trains every recipe and says how often it is right about the truth, by seed.
 
     Returns:
         `accuracy` {recipe: {"all" | "hard" | "unseen topics": [S]}}, and how often ratings and grades are right.
     """
-    data = pairs_of(config, seeds.child("data", n), n, noise=(noise[0], noise[1]))
+    data = pairs_of(config, seeds.child("data", n), n, noise=(noise[0], noise[1])).to(device)
     weights = train_all(config, data, seeds.child("train"))
     net = Trainer(config, data, seeds.child("train")).net(config.seeds)
-    tests = {"all": pairs_of(config, seeds.child("test"), config.test, noise=(0.0, 0.0)),
+    tests = {"all": pairs_of(config, seeds.child("test"), config.test, noise=(0.0, 0.0)).to(device),
              "unseen topics": pairs_of(config, seeds.child("unseen"), config.test, noise=(0.0, 0.0),
-                                       prompts=[p for p in PROMPTS if UNSEEN in p])}
+                                       prompts=[p for p in PROMPTS if UNSEEN in p]).to(device)}
     found: dict[str, dict[str, list[float]]] = {}
     for recipe, flat in weights.items():
         found[recipe] = {}

@@ -218,4 +218,4 @@ SYSTEM = System(
         "paper": HelpsteerConfig(seeds=30, sizes=(600, 7000), hidden=(256, 256), steps=4000, align_seeds=10,
                                  align_pairs=7000, align_steps=1000, writer_hidden=256, pretrain=3000),
     },
-    run=run, draw=draw)
+    run=run, draw=draw, any_device=True)

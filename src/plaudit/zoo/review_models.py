@@ -80,22 +80,23 @@ class Embedded:
 
 
 @lru_cache(maxsize=2)
-def encoder_of(name: str) -> Encoder:
+def encoder_of(name: str, device: str = "cpu") -> Encoder:
     """The encoder of a name; what it has encoded stays known to the seeds that follow."""
-    return SentenceEncoder() if name == "minilm" else HashedEncoder()
+    return SentenceEncoder(device=device) if name == "minilm" else HashedEncoder()
 
 
 @lru_cache(maxsize=1)
-def make_pool(config: FeatureRmConfig, seeds: Seeds) -> Pool:
-    """The texts of all seeds."""
+def make_pool(config: FeatureRmConfig, seeds: Seeds, device: str = "cpu") -> Pool:
+    """The texts of all seeds, read on the host."""
     products = make_products(config.products + config.test_products, seeds.child("products").numpy())
-    tokens = Writer(products).sample([p.text for p in products], n=config.summaries, seed=seeds.child("summaries"))
+    writer = Writer(products, device=device)
+    tokens = writer.sample([p.text for p in products], n=config.summaries, seed=seeds.child("summaries"))
     prompts, texts = list(tokens.columns["prompt"]), list(tokens.columns["completion"])
     choices = tokens.action.tolist()
     gold = torch.tensor([worth(products[b // config.summaries], c) for b, c in enumerate(choices)])
     return Pool(products, prompts, texts, choices, gold.view(len(products), -1),
                 feature_set().read(prompts, texts).value_BD,
-                Embedded(encoder_of(config.encoder), prompts, texts, dims=config.dims))
+                Embedded(encoder_of(config.encoder, device), prompts, texts, dims=config.dims))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,12 +170,13 @@ def options_of(config: FeatureRmConfig, *, linear: bool = False, loose: bool = F
     return replace(how, decays=(0.0,), early=False, start=1.0, folds=2) if loose else how
 
 
-def fit_model(config: FeatureRmConfig, pool: Pool, name: str, pairs: Pairs, seeds: Seeds) -> Model:
+def fit_model(config: FeatureRmConfig, pool: Pool, name: str, pairs: Pairs, seeds: Seeds, *,
+              device: str = "cpu") -> Model:
     """One arm."""
     if name in (TEXT, TEXT_LINEAR):
         x = pool.embedded(pool.prompts, pool.texts)
         how = options_of(config, linear=name == TEXT_LINEAR)
-        return Model(fit_head(pairs.table(x), options=how, seed=seeds), x)
+        return Model(fit_head(pairs.table(x).to(device), options=how, seed=seeds), x)
     features, raw = feature_set(), pool.raw_BD
     if name.endswith(WITHOUT):
         left = features.without(*MAIN)
@@ -184,9 +186,9 @@ def fit_model(config: FeatureRmConfig, pool: Pool, name: str, pairs: Pairs, seed
     x = scaling(raw).x_BC
     if name == MEAN:
         declared: dict[str, Better] = {f.name: f.better for f in features}
-        return Model(fixed_head(sign_weights(scaling, declared, pairs.table(x))), x, scaling)
+        return Model(fixed_head(sign_weights(scaling, declared, pairs.table(x)).to(device)), x, scaling)
     how = options_of(config, linear=name.startswith(LINEAR), loose=name == LOOSE)
-    return Model(fit_head(pairs.table(x), options=how, seed=seeds), x, scaling)
+    return Model(fit_head(pairs.table(x).to(device), options=how, seed=seeds), x, scaling)
 
 
 # --- as rewards ---------------------------------------------------------------------------------------------------
@@ -209,7 +211,7 @@ class OfTexts(Reward):
         if not isinstance(episodes, Tokens):
             raise BadInput("episodes", expected="summaries as Tokens", received=type(episodes).__name__)
         said = self.fn(list(episodes.columns["prompt"]), list(episodes.columns["completion"]))
-        return Score.of(at_the_end(said, episodes), mask=episodes.mask)
+        return Score.of(at_the_end(said.to(episodes.device), episodes), mask=episodes.mask)
 
 
 def text_reward_of(pool: Pool, model: Model) -> Reward:
@@ -225,7 +227,8 @@ def feature_reward_of(model: Model, features: FeatureSet | None = None) -> Featu
                          running=Running(time_limit_s=None))
 
 
-def language_model(config: FeatureRmConfig, pool: Pool, pairs: Pairs, seeds: Seeds, *, seed: int) -> list[float]:
+def language_model(config: FeatureRmConfig, pool: Pool, pairs: Pairs, seeds: Seeds, *, seed: int,
+                   device: str = "cpu") -> list[float]:
     """Pair accuracy of SmolLM2-135M with adapters, trained on as many pairs as each entry of `lora_pairs` says."""
     import tempfile
 
@@ -238,11 +241,14 @@ def language_model(config: FeatureRmConfig, pool: Pool, pairs: Pairs, seeds: See
     row, better = row[used], better[used]
     some = row.unique().tolist()
     out: list[float] = []
+    where = {"use_cpu": True} if device == "cpu" else {}  # else it takes the accelerator that there is
     for n in config.lora_pairs:
         with tempfile.TemporaryDirectory() as folder:
-            options: dict[str, Any] = {"loss": "bradley-terry", "lora": Lora(rank=8, alpha=16), "epochs": 2.0}
+            options: dict[str, Any] = {"loss": "bradley-terry", "lora": Lora(rank=8, alpha=16), "epochs": 2.0,
+                                       "arguments": where}
             fitted = fit_text(pairs.first(n).records(pool), model=smollm2(), out=f"{folder}/rm", seed=seed, **options)
-            said = fitted.reward().score_texts([pool.prompts[i] for i in some], [pool.texts[i] for i in some])
+            reward = fitted.reward(device=device)
+            said = reward.score_texts([pool.prompts[i] for i in some], [pool.texts[i] for i in some])
         value = dict(zip(some, said.tolist(), strict=True))
         gap = torch.tensor([value[i] - value[j] for i, j in row.tolist()])
         out.append(float(((gap > 0) == better).double().mean()))

@@ -158,6 +158,7 @@ class Writer(Policy):
 
     Args:
         products: What it can be asked about; a prompt is the text of one of them.
+        device: Where its logits are.
 
     Example:
         >>> products = make_products(2, np.random.default_rng(0))
@@ -165,8 +166,8 @@ class Writer(Policy):
         torch.Size([3, 10])
     """
 
-    def __init__(self, products: Sequence[Product]) -> None:
-        self.module = nn.ParameterDict({"logits": nn.Parameter(torch.tensor(USUAL).log())})
+    def __init__(self, products: Sequence[Product], *, device: str = "cpu") -> None:
+        self.module = nn.ParameterDict({"logits": nn.Parameter(torch.tensor(USUAL).log().to(device))})
         self.products = list(products)
         self.known = {p.text: i for i, p in enumerate(self.products)}
         self.vocab, self.max_tokens = V, SLOTS
@@ -194,7 +195,7 @@ class Writer(Policy):
         return self.table[:tokens.T].expand(tokens.B, -1, -1)
 
     def features(self, tokens: Tokens) -> Tensor:
-        return torch.eye(SLOTS)[:tokens.T].expand(tokens.B, -1, -1)
+        return torch.eye(SLOTS, device=self.device)[:tokens.T].expand(tokens.B, -1, -1)
 
 
 class Gold(Reward):
@@ -210,4 +211,4 @@ class Gold(Reward):
             raise BadInput("episodes", expected="summaries as Tokens", received=type(episodes).__name__)
         said = torch.tensor([worth(self.by_text[p], ids) for p, ids in zip(
             episodes.columns["prompt"], episodes.action.tolist(), strict=True)])
-        return Score.of(at_the_end(said, episodes), mask=episodes.mask)
+        return Score.of(at_the_end(said.to(episodes.device), episodes), mask=episodes.mask)

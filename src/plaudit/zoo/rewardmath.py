@@ -150,7 +150,7 @@ def final_answer(text: str) -> str | None:
     return found[1] if found else None
 
 
-def learned(config: RewardMathConfig, seeds: Seeds) -> Any:
+def learned(config: RewardMathConfig, seeds: Seeds, *, device: str = "cpu") -> Any:
     """Small models trained on confounded and on matched pairs; returns what scores what was `Read`."""
     rng = seeds.numpy()
     n = max(config.train_pairs)
@@ -167,7 +167,7 @@ def learned(config: RewardMathConfig, seeds: Seeds) -> Any:
     for what, features in (("words", words([bench.seen.texts[int(i)] for i in used])),
                            ("checks", checks(bench.seen, noisy=noisy)[used])):
         better, worse = (torch.stack([features[np.searchsorted(used, sides[kind][side][take])] for kind, take in use])
-                         for side in (0, 1))
+                         .to(device) for side in (0, 1))
         fitted[what] = learn(better, worse, seeds.child(what), hidden=config.hidden, steps=config.train_steps,
                              lr=config.lr)
 
@@ -175,7 +175,7 @@ def learned(config: RewardMathConfig, seeds: Seeds) -> Any:
         out = {}
         for what, x in (("words", words(seen.texts)), ("checks", checks(seen, noisy=noisy))):
             with torch.no_grad():
-                value = fitted[what](x.expand(len(use), -1, -1))[..., 0].double().numpy()
+                value = fitted[what](x.to(device).expand(len(use), -1, -1))[..., 0].double().cpu().numpy()
             out |= {f"{LEARNED} from {what}, {name}": v for name, v in zip(names, value, strict=True)}
         return out
 
@@ -185,7 +185,7 @@ def learned(config: RewardMathConfig, seeds: Seeds) -> Any:
 # --- one seed -------------------------------------------------------------------------------------------------
 
 
-def measure(config: RewardMathConfig, seeds: Seeds, *, seed: int) -> dict[str, Any]:
+def measure(config: RewardMathConfig, seeds: Seeds, *, seed: int, device: str = "cpu") -> dict[str, Any]:
     """Every reward model on every benchmark, and what best-of-n makes of it."""
     own = seeds.child("seed", seed)
     rng = own.child("items").numpy()
@@ -198,7 +198,7 @@ def measure(config: RewardMathConfig, seeds: Seeds, *, seed: int) -> dict[str, A
     samples = [s for p, m in zip(problems, hard, strict=True) for s in policy_samples(
         p, config.pool, pool_rng, mistakes=float(m), terse=config.terse, haste=config.haste)]
     drawn = read([p for p in problems for _ in range(config.pool)], samples)
-    trained, errors = learned(config, own.child("learned")), own.child("errors")
+    trained, errors = learned(config, own.child("learned"), device=device), own.child("errors")
     both = [scripted(seen, errors) | trained(seen) for seen in (bench.seen, drawn)]
     models = {name: on_bench(bench, value, odd, pick, rng=own.child("order").numpy())
               | on_pool(config, drawn, both[1][name]) for name, value in both[0].items()}
@@ -380,4 +380,4 @@ SYSTEM = System(
             "small": RewardMathConfig(),
             "paper": RewardMathConfig(seeds=10, items=483, problems=500, pool=256, train_pairs=(60, 20_000),
                                       train_steps=1000)},
-    run=run, draw=draw)
+    run=run, draw=draw, any_device=True)

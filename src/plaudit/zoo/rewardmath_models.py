@@ -163,14 +163,18 @@ def _place(token: str | tuple[str, str]) -> int:
 
 def learn(better: Float[Tensor, "P n D"], worse: Float[Tensor, "P n D"], seeds: Seeds, *, hidden: int, steps: int,
           lr: float) -> PopulationMLP:
-    """P small networks on Bradley-Terry, one for each set of pairs; the same start, steps and step size for all."""
+    """P small networks on Bradley-Terry, one for each set of pairs, where these live.
+
+    The same start, steps and step size for all.
+    """
     P, n, D = better.shape
-    net = PopulationMLP((D, hidden, 1), activation="tanh", generators=[seeds.torch() for _ in range(P)])
+    net = PopulationMLP((D, hidden, 1), activation="tanh", generators=[seeds.torch() for _ in range(P)],
+                        device=better.device)
     adam = PopulationAdam([net.flat], eps=1e-8)
     both = torch.cat([better, worse], 1)
     for _ in range(steps):
         value = net(both)[..., 0]
         gap = value[:, :n] - value[:, n:]
         (pair_loss(gap, torch.ones_like(gap)).mean(1) + 1e-3 * net.flat.square().sum(1)).sum().backward()
-        adam.step(lr=torch.full((P,), lr), max_norm=torch.ones(P))
+        adam.step(lr=torch.full((P,), lr, device=both.device), max_norm=torch.ones(P, device=both.device))
     return net

@@ -81,15 +81,15 @@ def agreement(weight_PGN: Float[Tensor, "P G N"], score_PGN: Float[Tensor, "P G 
 class Rounds:
     """Reward models, each with a policy of its own, round after round."""
 
-    def __init__(self, config: SecretsConfig, seeds: Seeds, some: Sequence[Way]) -> None:
-        self.config, self.seeds, self.ways = config, seeds, list(some)
-        world = World.make(config, seeds)
+    def __init__(self, config: SecretsConfig, seeds: Seeds, some: Sequence[Way], *, device: str = "cpu") -> None:
+        self.config, self.seeds, self.ways, self.device = config, seeds, list(some), device
+        world = World.make(config, seeds, device=device)
         whole = pool(world, 2 * config.pool, seeds.child("pool"))
         self.seen, self.judged = (Pool(whole.x_GND[:, part], whole.gold_GN[:, part])
                                   for part in (slice(0, config.pool), slice(config.pool, None)))
         self.G, self.N, self.D = self.seen.x_GND.shape
         self.P = len(self.ways)
-        uniform = torch.full((self.P, self.G, self.N), 1 / self.N, dtype=torch.float64)
+        uniform = torch.full((self.P, self.G, self.N), 1 / self.N, dtype=torch.float64, device=device)
         self.pairs = self._pairs(uniform[0], config.pairs, seeds.child("pairs"))
         self.label, _ = labels(self.pairs.gap_N, seeds.child("labels"), temperature=config.temperature, flips=0.0)
         self.weight = {"seen": uniform, "judged": uniform.clone()}
@@ -98,14 +98,14 @@ class Rounds:
         """Pairs of a policy's samples, from the half that is not judged."""
         g = seeds.torch()
         prompt = torch.randint(self.G, (n,), generator=g)
-        two = torch.multinomial(weight_GN[prompt].float(), 2, replacement=True, generator=g)
+        two = torch.multinomial(weight_GN.cpu()[prompt].float(), 2, replacement=True, generator=g)
         return Pairs(self.seen.x_GND[prompt.unsqueeze(1), two], self.seen.gold_GN[prompt.unsqueeze(1), two])
 
     def samples(self, round: int) -> Float[Tensor, "P G K D"]:
         """k samples of each prompt of each policy."""
         g = self.seeds.child("samples", round).torch()
         k = self.config.samples
-        at = torch.multinomial(self.weight["seen"].float().flatten(0, 1), k, replacement=True, generator=g)
+        at = torch.multinomial(self.weight["seen"].cpu().float().flatten(0, 1), k, replacement=True, generator=g)
         return self.seen.x_GND[torch.arange(self.G)[None, :, None], at.view(self.P, self.G, k)]
 
     def fit(self, round: int) -> list[PopulationMLP]:
@@ -117,8 +117,9 @@ class Rounds:
             some = [self.ways[p] for p in part]
             order = 2 if some[0].arm == HESSIAN else 1
             meta = None if x is None or not any(w.eta for w in some) else MetaStep(
-                x_SGKD=x[part], step_P=torch.tensor([w.eta for w in some]), batch=config.groups, order=order,
-                random_P=torch.tensor([w.arm == RANDOM for w in some]), set_P=torch.arange(len(part)))
+                x_SGKD=x[part], step_P=torch.tensor([w.eta for w in some], device=self.device), batch=config.groups,
+                random_P=torch.tensor([w.arm == RANDOM for w in some], device=self.device), order=order,
+                set_P=torch.arange(len(part), device=self.device))
             how = HeadOptions(hidden=(config.width,), steps=config.steps * (2 if some[0].arm == LONGER else 1),
                               batch=config.batch, lr=config.lr, decay=[w.decay for w in some])
             out.append(fit_heads(self._lessons(round, part), how, seeds=[own] * len(part), meta=meta))
@@ -142,12 +143,13 @@ class Rounds:
                               temperature=self.config.temperature, flips=0.0)
             sets.append(torch.cat([self.pairs.x_N2D, more.x_N2D]))
             said.append(torch.cat([self.label, label]))
-        return Lessons(x_SN2D=torch.stack(sets), label_PN=torch.stack(said), set_P=torch.arange(P))
+        return Lessons(x_SN2D=torch.stack(sets), label_PN=torch.stack(said),
+                       set_P=torch.arange(P, device=self.device))
 
     @torch.no_grad()
     def rewards(self, nets: Sequence[PopulationMLP], of: Pool) -> Float[Tensor, "P G N"]:
         """What the models of all members say of all replies."""
-        out = torch.zeros(self.P, self.G, self.N)
+        out = torch.zeros(self.P, self.G, self.N, device=self.device)
         for part, net in zip(self._parts(), nets, strict=True):
             x = of.x_GND.reshape(1, -1, self.D).expand(len(part), -1, -1)
             out[part] = net(x, net.flat.detach())[..., 0].view(len(part), self.G, self.N)
@@ -176,19 +178,20 @@ class Rounds:
 # --- units ------------------------------------------------------------------------------------------------------
 
 
-def tune(config: SecretsConfig, seeds: Seeds) -> dict[str, int]:
+def tune(config: SecretsConfig, seeds: Seeds, *, device: str = "cpu") -> dict[str, int]:
     """Which of its six settings each arm takes: the most accurate over all rounds, on worlds of their own."""
     some = [w for arm in TUNED for w in ways(config)[arm]]
-    found = [Rounds(config, seeds.child("meta tuning", k), some).run() for k in range(config.tuning)]
+    found = [Rounds(config, seeds.child("meta tuning", k), some, device=device).run() for k in range(config.tuning)]
     table = np.array([[np.mean(row["own"][1:]) for row in one] for one in found]).mean(0).reshape(-1, 6)
     chosen = {arm: int(row.argmax()) for arm, row in zip(TUNED, table, strict=True)}
     return chosen | {HESSIAN: chosen[META]}
 
 
-def measure(config: SecretsConfig, seeds: Seeds, *, seed: int, chosen: Mapping[str, int]) -> dict[str, Any]:
+def measure(config: SecretsConfig, seeds: Seeds, *, seed: int, chosen: Mapping[str, int],
+            device: str = "cpu") -> dict[str, Any]:
     """One world, every arm at its setting, and MetaRM at each eta."""
     take = [ways(config)[arm][chosen[arm]] for arm in ARMS]
     sweep = [Way(arm=META, decay=take[ARMS.index(META)].decay, eta=e) for e in config.sweep]
-    found = Rounds(config, seeds.child("meta", seed), [*take, *sweep]).run()
+    found = Rounds(config, seeds.child("meta", seed), [*take, *sweep], device=device).run()
     return {"arms": dict(zip(ARMS, found[:len(ARMS)], strict=True)),
             "sweep": {f"{w.eta:g}": row for w, row in zip(sweep, found[len(ARMS):], strict=True)}}

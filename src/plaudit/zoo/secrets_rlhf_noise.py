@@ -17,7 +17,6 @@ from plaudit.learn.text.denoising import Denoise, treat
 from plaudit.learn.text.losses import bradley_terry
 from plaudit.learn.text.pair_heads import HeadOptions, Lessons, fit_heads, gaps
 from plaudit.learn.text.strengths import CrossFit, Strengths, cross_fit_tensors, lessons_of_groups
-from plaudit.zoo.letters import PROMPTS, features, helpfulness, replies
 from plaudit.zoo.secrets_rlhf_world import Pairs, World, labels, people
 
 if TYPE_CHECKING:
@@ -87,17 +86,8 @@ class Noisy:
         unseen, seen = (strengths(config, pairs, label_SN, seeds.child(name), how) for name, how in (
             ("unseen", audit(config)["unseen"]), ("seen", audit(config)["seen"])))
         tests = {"ordinary": people(world, config.test, seeds.child("test")),
-                 "better writers": careful(world, config.test, seeds.child("careful"))}
+                 "better writers": people(world, config.test, seeds.child("careful"), care=0.95)}
         return Noisy(pairs, label_SN, flipped_SN, tests, unseen, seen)
-
-
-def careful(world: World, n: int, seeds: Seeds) -> Pairs:
-    """Pairs by people who write with more care than those that were learnt from."""
-    rng = seeds.child("prompts").numpy()
-    asked = [PROMPTS[i] for i in rng.integers(len(PROMPTS), size=n)]
-    said = [replies(asked, seeds.child("reply", k), care=0.95) for k in range(2)]
-    return Pairs(torch.stack([world.states(asked, s) for s in said], 1),
-                 torch.stack([helpfulness(features(asked, s)) for s in said], 1))
 
 
 def audit(config: SecretsConfig) -> dict[str, CrossFit]:
@@ -131,8 +121,8 @@ def area(mu_N: Float[Tensor, "N"], wrong_N: Bool[Tensor, "N"]) -> float:
     """
     from scipy.stats import rankdata
 
-    ranks = rankdata(mu_N.double().numpy())
-    wrong = wrong_N.numpy()
+    ranks = rankdata(mu_N.double().cpu().numpy())
+    wrong = wrong_N.cpu().numpy()
     low, high = int(wrong.sum()), int((~wrong).sum())
     return float("nan") if not low or not high else float(1 - (ranks[wrong].sum() - low * (low + 1) / 2) / (low * high))
 
@@ -152,12 +142,13 @@ class Case:
 def train(config: SecretsConfig, data: Sequence[Noisy], cases: Sequence[Case], seeds: Seeds, *,
           contrast: str | None = None) -> list[dict[str, float]]:
     """All cases side by side, each for the same number of updates; what they are worth on clean pairs."""
+    device = data[0].label_SN.device
     owner = [i for i, case in enumerate(cases) for _ in range(case.setting.members)]
     held = np.zeros(config.pairs, dtype=bool)
     held[seeds.child("held").numpy().permutation(config.pairs)[:round(config.validation * config.pairs)]] = True
-    check = torch.from_numpy(held)
+    check = torch.from_numpy(held).to(device)
     rows = [_taught(data[c.world], c, check) for c in cases]
-    drawn = [torch.from_numpy(seeds.child("bootstrap", k).numpy().poisson(1.0, config.pairs)).float()
+    drawn = [torch.from_numpy(seeds.child("bootstrap", k).numpy().poisson(1.0, config.pairs)).float().to(device)
              for k in range(config.averaged)]
     nth = [sum(o == owner[j] for o in owner[:j]) for j in range(len(owner))]
     weight = torch.stack([rows[o][1] * (drawn[k] if cases[o].setting.members > 1 else 1.0)
@@ -165,7 +156,7 @@ def train(config: SecretsConfig, data: Sequence[Noisy], cases: Sequence[Case], s
     lessons = Lessons(x_SN2D=torch.stack([d.pairs.x_N2D for d in data]), weight_PN=weight,
                       label_PN=torch.stack([rows[o][0] for o in owner]),
                       margin_PN=torch.stack([rows[o][2] for o in owner]),
-                      set_P=torch.tensor([cases[o].world for o in owner]))
+                      set_P=torch.tensor([cases[o].world for o in owner], device=device))
     kind, of = CONTRASTS[contrast] if contrast else ("none", "texts")
     how = HeadOptions(hidden=(config.width,), steps=config.steps, batch=config.batch, lr=config.lr,
                       decay=[cases[o].setting.decay for o in owner], contrast=kind, contrast_of=of,
@@ -196,9 +187,9 @@ class _Stop:
         self.at = [j for j, o in enumerate(owner) if cases[o].setting.early]
         mine = [cases[owner[j]] for j in self.at]
         self.x = torch.stack([d.pairs.x_N2D[check] for d in data])
-        self.sets = torch.tensor([c.world for c in mine])
+        self.sets = torch.tensor([c.world for c in mine], device=check.device)
         self.label = torch.stack([data[c.world].label_SN[c.noise][check] for c in mine]) if mine else None
-        self.best = torch.full((len(mine),), torch.inf)
+        self.best = torch.full((len(mine),), torch.inf, device=check.device)
         self.flat: Tensor | None = None
 
     def __call__(self, step: int, net: PopulationMLP) -> None:
@@ -231,7 +222,7 @@ def _judged(data: Noisy, net: PopulationMLP, flat: Tensor, members: Sequence[int
         gap = reward[:, 0] - reward[:, 1]
         out[name] = float(((gap > 0) == test.truth_N).double().mean())
         if name == "ordinary":
-            said: Any = spearmanr(reward.flatten().numpy(), test.gold_N2.flatten().numpy())
+            said: Any = spearmanr(reward.flatten().cpu().numpy(), test.gold_N2.flatten().cpu().numpy())
             out["spearman"] = float(said.statistic)
     return out
 
@@ -239,14 +230,14 @@ def _judged(data: Noisy, net: PopulationMLP, flat: Tensor, members: Sequence[int
 # --- units ------------------------------------------------------------------------------------------------------
 
 
-def tune(config: SecretsConfig, seeds: Seeds) -> dict[str, dict[str, int]]:
+def tune(config: SecretsConfig, seeds: Seeds, *, device: str = "cpu") -> dict[str, dict[str, int]]:
     """Which of its six settings each arm takes: the best on clean pairs of worlds of their own.
 
     Returns:
         `tuned` {arm: setting}, and `no decay`, which nothing chooses: the middle one of those that do not decay the
         weights (a fifth of the pairs, as in the paper; margins of |mu|), as some arms have only one of them.
     """
-    data = [Noisy.make(config, World.make(config, own), own, [config.flips])
+    data = [Noisy.make(config, World.make(config, own, device=device), own, [config.flips])
             for own in (seeds.child("tuning", k) for k in range(config.tuning))]
     out: dict[str, dict[str, int]] = {"tuned": {}, "no decay": {}}
     for contrast in (None, *CONTRASTS):
@@ -262,10 +253,10 @@ def tune(config: SecretsConfig, seeds: Seeds) -> dict[str, dict[str, int]]:
 
 
 def measure(config: SecretsConfig, seeds: Seeds, *, seed: int,
-            chosen: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+            chosen: Mapping[str, Mapping[str, int]], device: str = "cpu") -> dict[str, Any]:
     """One world: the audit of its labels, and every arm at every level of noise."""
     own = seeds.child("noise", seed)
-    world = World.make(config, own)
+    world = World.make(config, own, device=device)
     data = Noisy.make(config, world, own, config.noises)
     main = config.noises.index(config.flips)
     take, bare = ({arm: some[chosen[which][arm]] for arm, some in settings(config).items()}

@@ -255,4 +255,4 @@ SYSTEM = System(
             "small": SecretsConfig(),
             "paper": SecretsConfig(seeds=30, meta_seeds=30, tuning=10, hidden=256, pretrain=3000, pairs=4000,
                                    many=100_000, test=20_000, steps=4000, short=400, width=256, rounds=5, pool=1024)},
-    run=run, draw=draw)
+    run=run, draw=draw, any_device=True)

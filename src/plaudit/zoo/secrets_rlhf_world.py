@@ -29,9 +29,9 @@ class World:
     scale_D: Float[Tensor, "D"]
 
     @staticmethod
-    def make(config: SecretsConfig, seeds: Seeds) -> World:
+    def make(config: SecretsConfig, seeds: Seeds, *, device: str = "cpu") -> World:
         """Trains the writer; the scale of the states comes from its own replies."""
-        policy = writer(seeds, hidden=config.hidden, updates=config.pretrain)
+        policy = writer(seeds, hidden=config.hidden, updates=config.pretrain, device=device)
         said = policy.sample(PROMPTS, n=8, seed=seeds.child("scale"))
         raw = _raw(policy, list(said.columns["prompt"]), list(said.columns["completion"]))
         return World(policy, raw.mean(0), raw.std(0).clamp(min=1e-3))
@@ -50,8 +50,9 @@ def _raw(policy: SmallPolicy, prompts: list[str], said: list[str]) -> Float[Tens
         asked, texts = prompts[start:start + 2048], said[start:start + 2048]
         tokens = policy.tokens_of(asked, [policy.ids_of(t)[:policy.max_tokens] for t in texts])
         h, mask = policy.features(tokens), tokens.mask.unsqueeze(-1)
-        last = h[torch.arange(tokens.B), tokens.last]
-        parts.append(torch.cat([last, (h * mask).sum(1) / mask.sum(1), features(asked, texts)], 1))
+        last = h[torch.arange(tokens.B, device=h.device), tokens.last]
+        mean = (h * mask).sum(1) / mask.sum(1)
+        parts.append(torch.cat([last, mean, features(asked, texts).to(h.device)], 1))
     return torch.cat(parts)
 
 
@@ -73,13 +74,13 @@ class Pairs:
         return self.gold_N2[:, 0] - self.gold_N2[:, 1]
 
 
-def people(world: World, n: int, seeds: Seeds) -> Pairs:
-    """Pairs of replies as people write them."""
+def people(world: World, n: int, seeds: Seeds, *, care: float = 0.55) -> Pairs:
+    """Pairs of replies as people write them, with more or less care."""
     rng = seeds.child("prompts").numpy()
     asked = [PROMPTS[i] for i in rng.integers(len(PROMPTS), size=n)]
-    said = [replies(asked, seeds.child("reply", k)) for k in range(2)]
+    said = [replies(asked, seeds.child("reply", k), care=care) for k in range(2)]
     return Pairs(torch.stack([world.states(asked, s) for s in said], 1),
-                 torch.stack([helpfulness(features(asked, s)) for s in said], 1))
+                 torch.stack([helpfulness(features(asked, s)) for s in said], 1).to(world.policy.device))
 
 
 def labels(gap_N: Float[Tensor, "N"], seeds: Seeds, *, temperature: float,
@@ -92,8 +93,8 @@ def labels(gap_N: Float[Tensor, "N"], seeds: Seeds, *, temperature: float,
         (tensor([1., 0.]), tensor([False, False]))
     """
     rng = seeds.numpy()
-    said = torch.from_numpy(rng.random(len(gap_N))) < torch.sigmoid(gap_N.double() / temperature)
-    flipped = torch.from_numpy(rng.random(len(gap_N)) < flips)
+    drawn, turned = torch.from_numpy(rng.random((2, len(gap_N)))).to(gap_N.device)
+    said, flipped = drawn < torch.sigmoid(gap_N.double() / temperature), turned < flips
     return (said ^ flipped).float(), flipped
 
 
@@ -110,4 +111,4 @@ def pool(world: World, n: int, seeds: Seeds) -> Pool:
     tokens = world.policy.sample(PROMPTS, n=n, seed=seeds)
     asked, said = list(tokens.columns["prompt"]), list(tokens.columns["completion"])
     return Pool(world.states(asked, said).view(len(PROMPTS), n, -1),
-                helpfulness(features(asked, said)).view(len(PROMPTS), n))
+                helpfulness(features(asked, said)).view(len(PROMPTS), n).to(world.policy.device))

@@ -52,7 +52,7 @@ class Population:
                 "gain_1": (1, dim), "gain_2": (1, dim), "gain_3": (1, dim), "head": (dim, 1)}
 
     @staticmethod
-    def make(P: int, seeds: Seeds, *, dim: int, heads: int) -> Population:
+    def make(P: int, seeds: Seeds, *, dim: int, heads: int, device: str = "cpu") -> Population:
         """All begin alike: what differs is what they are trained on."""
         generator, parts = seeds.torch(), list[Tensor]()
         for name, shape in Population.shapes(dim).items():
@@ -63,7 +63,7 @@ class Population:
             else:
                 size = 0.5 if name == "letters" else 0.1 if name in ("places", "head") else shape[0] ** -0.5
                 parts.append(torch.randn(shape, generator=generator) * size)
-        flat = torch.cat([p.flatten() for p in parts])
+        flat = torch.cat([p.flatten() for p in parts]).to(device)
         return Population(flat.repeat(P, 1).requires_grad_(), dim, heads)
 
     def __call__(self, ids: Int[Tensor, "P N T"]) -> Float[Tensor, "P N"]:
@@ -72,7 +72,7 @@ class Population:
         w = {name: piece.view(-1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
         P, N, T = ids.shape
         there = ids > 0
-        letter = (ids + torch.arange(P).view(P, 1, 1) * (len(ALPHABET) + 1)).flatten()
+        letter = (ids + torch.arange(P, device=ids.device).view(P, 1, 1) * (len(ALPHABET) + 1)).flatten()
         x = F.embedding(letter, w["letters"].flatten(0, 1)).view(P, N, T, -1) + w["places"].unsqueeze(1)
         x = x.view(P, N * T, self.dim)
         qkv = torch.bmm(F.layer_norm(x, (self.dim,)) * w["gain_1"], w["qkv"])
@@ -84,26 +84,26 @@ class Population:
         inner = F.gelu(torch.baddbmm(w["up_bias"], F.layer_norm(x, (self.dim,)) * w["gain_2"], w["up"]))
         x = x + torch.baddbmm(w["down_bias"], inner, w["down"])
         x = F.layer_norm(x, (self.dim,)) * w["gain_3"]
-        answer = there & (torch.arange(T) >= 3)
+        answer = there & (torch.arange(T, device=ids.device) >= 3)
         total = (x.view(P, N, T, -1) * answer.unsqueeze(-1)).sum(2) / 8
         return torch.bmm(total, w["head"])[..., 0]
 
     @torch.no_grad()
     def score(self, rows: Sequence[Row], *, block: int = 256) -> Float[Tensor, "P N"]:
-        """The rewards of every model."""
-        ids, P = encoded(rows), len(self.flat)
-        return torch.cat([self(ids[i:i + block].expand(P, -1, -1)) for i in range(0, len(ids), block)], 1)
+        """The rewards of every model, on the host."""
+        ids, P = encoded(rows).to(self.flat.device), len(self.flat)
+        return torch.cat([self(ids[i:i + block].expand(P, -1, -1)) for i in range(0, len(ids), block)], 1).cpu()
 
 
 def fit(data: Sequence[Sequence[Preference]], seeds: Seeds, *, dim: int, heads: int, steps: int, batch: int, lr: float,
-        decay: float) -> Population:
+        decay: float, device: str = "cpu") -> Population:
     """One model for each preference set: the same start, draws, updates and step size for all (Bradley-Terry)."""
     P = len(data)
-    sets = [encoded([(str(r.context), str(o)) for r in some for o in r.options]).view(len(some), 2, -1)
+    sets = [encoded([(str(r.context), str(o)) for r in some for o in r.options]).view(len(some), 2, -1).to(device)
             for some in data]
-    labels = [torch.tensor([r.label for r in some]) for some in data]
-    model = Population.make(P, seeds.child("init"), dim=dim, heads=heads)
-    adam, noise = PopulationAdam([model.flat], eps=1e-8), MemberNoise([seeds.child("batch")] * P)
+    labels = [torch.tensor([r.label for r in some], device=device) for some in data]
+    model = Population.make(P, seeds.child("init"), dim=dim, heads=heads, device=device)
+    adam, noise = PopulationAdam([model.flat], eps=1e-8), MemberNoise([seeds.child("batch")] * P, device=device)
     for step in range(steps):
         rows = [(u * len(y)).long() for u, y in zip(noise.uniform(batch), labels, strict=True)]
         ids = torch.stack([x[i] for x, i in zip(sets, rows, strict=True)])
@@ -111,7 +111,7 @@ def fit(data: Sequence[Sequence[Preference]], seeds: Seeds, *, dim: int, heads: 
         value = model(ids.flatten(1, 2)).view(P, batch, 2)
         pair_loss(value[..., 0] - value[..., 1], label).mean(1).sum().backward()
         rate = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-        adam.step(lr=torch.full((P,), rate), max_norm=torch.ones(P))
+        adam.step(lr=torch.full((P,), rate, device=device), max_norm=torch.ones(P, device=device))
         with torch.no_grad():
             model.flat.mul_(1 - rate * decay)
     return model

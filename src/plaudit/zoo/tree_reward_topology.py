@@ -214,18 +214,19 @@ def collect(config: TopologyConfig, world: World, policy: SmallPolicy, prompts: 
     return sets, tokens
 
 
-def measure(config: TopologyConfig, seeds: Seeds, *, seed: int) -> dict[str, Any]:
+def measure(config: TopologyConfig, seeds: Seeds, *, seed: int, device: str = "cpu") -> dict[str, Any]:
     """All reward models of one seed, and what each of them says."""
     own = seeds.child("world", seed)
     world = World.make(own.child("worth"))
-    policy = world.policy(own.child("policy"), hidden=config.hidden, texts=config.texts, updates=config.updates)
+    policy = world.policy(own.child("policy"), hidden=config.hidden, texts=config.texts, updates=config.updates,
+                          device=device)
     order = [PROMPTS[int(i)] for i in own.child("prompts").numpy().permutation(len(PROMPTS))]
     held, prompts = order[:config.held_out], order[config.held_out:]
     most = max(*(-(-n // config.each) for n in config.comparisons), -(-config.varied // (config.each // 3)))
     exam = make_exam(config, world, policy, held, own.child("exam"))
     sets, tokens = collect(config, world, policy, prompts[:most], own.child("sets"))
     model = fit(list(sets.values()), own.child("fit"), dim=config.dim, heads=config.heads, steps=config.steps,
-                batch=config.batch, lr=config.lr, decay=config.decay)
+                batch=config.batch, lr=config.lr, decay=config.decay, device=device)
     value = _scores(model, exam.rows)
     distance = far_from(sets, exam, config)
     return {"models": {name: {**exam.results(v), "tokens": tokens[name], "distance": distance.get(name),
@@ -413,4 +414,4 @@ SYSTEM = System(
                                     distances=2000, hidden=384, texts=30_000, updates=3000, dim=128, heads=4,
                                     steps=3000, batch=64, lr=1e-3, judged_prompts=40, tuned_on=(4, 16, 64, 512),
                                     tuned_updates=200)},
-    run=run, draw=draw)
+    run=run, draw=draw, any_device=True)

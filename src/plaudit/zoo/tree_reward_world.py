@@ -71,10 +71,10 @@ class World:
                 break
         return out
 
-    def policy(self, seeds: Seeds, *, hidden: int, texts: int, updates: int) -> SmallPolicy:
+    def policy(self, seeds: Seeds, *, hidden: int, texts: int, updates: int, device: str = "cpu") -> SmallPolicy:
         """A recurrent model of characters that has learnt the language from scratch."""
         rng = seeds.child("texts").numpy()
-        policy = SmallPolicy(ALPHABET, hidden=hidden, max_tokens=LONGEST, seed=seeds.child("policy"))
+        policy = SmallPolicy(ALPHABET, hidden=hidden, max_tokens=LONGEST, seed=seeds.child("policy"), device=device)
         prompts = [PROMPTS[int(i)] for i in rng.integers(len(PROMPTS), size=texts)]
         said = [policy.encode(self.written(rng)) for _ in prompts]
         rows: Tokens = policy.tokens_of(prompts, [[*s, policy.end][:LONGEST] for s in said])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -54,11 +54,16 @@ class PairTable:
     @staticmethod
     def of(x_N2C: Float[Tensor, "N 2 C"], label_N: Float[Tensor, "N"], family: Sequence[Hashable]) -> PairTable:
         """Plain pairs of weight 1."""
-        one = torch.ones(len(label_N))
-        return PairTable(x_N2C, label_N, one, torch.zeros(len(label_N), dtype=torch.bool), 0 * one, tuple(family))
+        one = torch.ones(len(label_N), device=label_N.device)
+        return PairTable(x_N2C, label_N, one, torch.zeros_like(one, dtype=torch.bool), 0 * one, tuple(family))
 
     def __len__(self) -> int:
         return len(self.label_N)
+
+    def to(self, device: str | torch.device) -> PairTable:
+        """The same on another device."""
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items()
+                                if isinstance(value, Tensor)})
 
     def __getitem__(self, rows: Int[Tensor, "M"] | slice) -> PairTable:
         chosen = torch.arange(len(self))[rows].tolist()
@@ -116,7 +121,10 @@ class HeadOptions(Options):
 
 @dataclass(eq=False)
 class FeatureHead:
-    """H members that read C numbers; the value is their mean, in units of its spread over the training options."""
+    """H members that read C numbers; the value is their mean, in units of its spread over the training options.
+
+    Rows may lie on another device than the members: what is said of them is where they are.
+    """
 
     net: PopulationMLP
     decay: float = 0.0
@@ -134,7 +142,8 @@ class FeatureHead:
     @torch.no_grad()
     def members(self, x_BC: Float[Tensor, "B C"]) -> Float[Tensor, "H B"]:
         """What each member says."""
-        return (self.net(x_BC.expand(self.H, -1, -1))[..., 0] - self.shift) / self.scale
+        value_HB = self.net(x_BC.to(self.net.flat.device).expand(self.H, -1, -1))[..., 0]
+        return ((value_HB - self.shift) / self.scale).to(x_BC.device)
 
     def __call__(self, x_BC: Float[Tensor, "B C"]) -> Float[Tensor, "B"]:
         """The mean of the members."""
@@ -160,14 +169,15 @@ class FeatureHead:
         import numpy as np
 
         node, weight = np.polynomial.legendre.leggauss(NODES if len(self.net.sizes) > 2 else 1)
-        out = torch.zeros_like(x_BC)
+        x = x_BC.to(self.net.flat.device)
+        out = torch.zeros_like(x)
         for at, w in zip((node + 1) / 2, weight / 2, strict=True):
-            point = (x_BC * float(at)).detach().requires_grad_()
+            point = (x * float(at)).detach().requires_grad_()
             with torch.enable_grad():
                 total = self.net(point.expand(self.H, -1, -1), self.net.flat.detach())[..., 0].mean(0).sum()
                 (slope,) = torch.autograd.grad(total, point)
-            out += float(w) * slope * x_BC
-        return out / self.scale
+            out += float(w) * slope * x
+        return (out / self.scale).to(x_BC.device)
 
 
 def fixed_head(weight_C: Float[Tensor, "C"]) -> FeatureHead:
@@ -178,13 +188,13 @@ def fixed_head(weight_C: Float[Tensor, "C"]) -> FeatureHead:
         tensor([-0.5000])
     """
     net = PopulationMLP((len(weight_C), 1), generators=[Seeds(0).torch()])
-    net.flat = torch.cat([weight_C, torch.zeros(1)]).unsqueeze(0).requires_grad_()
+    net.flat = torch.cat([weight_C, weight_C.new_zeros(1)]).unsqueeze(0).requires_grad_()
     return FeatureHead(net)
 
 
 def fit_head(table: PairTable, *, options: HeadOptions | None = None, seed: int | Seeds = 0,
              progress: Callable[[int, int], None] | None = None) -> FeatureHead:
-    """Fits a head to pairs by the Bradley-Terry model.
+    """Fits a head to pairs by the Bradley-Terry model, where these live.
 
     Args:
         table: The pairs; undecided ones are left out before.
@@ -222,20 +232,21 @@ class _Stack:
     """Members under all decays, side by side: network k = (decay, repeat, fold)."""
 
     def __init__(self, table: PairTable, how: HeadOptions, fold_RN: Int[Tensor, "R N"], F: int, seeds: Seeds) -> None:
-        self.how, self.M, C = how, F * len(fold_RN), table.x_N2C.shape[-1]
+        self.how, self.M, C, device = how, F * len(fold_RN), table.x_N2C.shape[-1], table.x_N2C.device
         decays = tuple(d for d in how.decays for _ in range(self.M))
         self.model = LearnedReward(StepFeatures(("obs",), (C,)), hidden=how.hidden, members=len(decays),
-                                   activation="tanh", normalise=False, seed=seeds.child("members"))
+                                   activation="tanh", normalise=False, device=device,
+                                   seed=seeds.child("members"))
         with torch.no_grad():
             self.model.net.flat.mul_(how.start)
         self.trainer = BradleyTerry(self.model, BradleyTerryConfig(
             lr=how.lr, batch=how.batch, decay=decays, ties=how.ties, tie_width=how.tie_width, standardise="none"))
         self.data = _pair_data(table, how.ties)
         out_MN = torch.cat([fold == torch.arange(F).unsqueeze(1) for fold in fold_RN])
-        self.train_Kn, self.held_Kn = (_rows(o).repeat(len(how.decays), 1) for o in (~out_MN, out_MN))
+        self.train_Kn, self.held_Kn = (_rows(o).repeat(len(how.decays), 1).to(device) for o in (~out_MN, out_MN))
         self.best = self.model.net.flat.detach().clone()
-        self.best_loss = torch.full((len(decays),), torch.inf)
-        self.gaps = torch.full((len(decays), len(table)), torch.nan)
+        self.best_loss = torch.full((len(decays),), torch.inf, device=device)
+        self.gaps = torch.full((len(decays), len(table)), torch.nan, device=device)
 
     @torch.no_grad()
     def look(self) -> None:
@@ -298,11 +309,11 @@ def _counting(table: PairTable, ties: Ties) -> Float[Tensor, "N"]:
 
 def _pair_data(table: PairTable, ties: Ties) -> PairData:
     """Options are episodes of one step."""
-    N, _, C = table.x_N2C.shape
+    (N, _, C), device = table.x_N2C.shape, table.x_N2C.device
     return PairData(
-        features_SD=table.x_N2C.reshape(2 * N, C), first_step=torch.arange(2 * N).view(N, 2),
-        weight_N2L=torch.ones(N, 2, 1), label=table.label_N, tie=table.tie_N, margin=table.margin_N,
-        weight=_counting(table, ties), scale=torch.ones(N), rows=(torch.arange(N),),
+        features_SD=table.x_N2C.reshape(2 * N, C), first_step=torch.arange(2 * N, device=device).view(N, 2),
+        weight_N2L=torch.ones(N, 2, 1, device=device), label=table.label_N, tie=table.tie_N, margin=table.margin_N,
+        weight=_counting(table, ties), scale=torch.ones(N, device=device), rows=(torch.arange(N, device=device),),
         laid_out=table.x_N2C.reshape(N, 2 * C))
 
 

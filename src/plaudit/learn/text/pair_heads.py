@@ -29,7 +29,7 @@ Watch = Callable[[int, PopulationMLP], None]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Lessons:
-    """What P members are taught.
+    """What P members are taught; all tensors are on one device.
 
     Attributes:
         x_SN2D: The states of both options of N pairs, in S data sets.
@@ -52,8 +52,9 @@ class Lessons:
         P, N = self.label_PN.shape
         if self.x_SN2D.shape[1] != N:
             raise BadInput("label_PN", expected=f"labels of {self.x_SN2D.shape[1]} pairs", received=N)
-        defaults = {"weight_PN": torch.ones(P, N), "margin_PN": torch.zeros(P, N),
-                    "set_P": torch.zeros(P, dtype=torch.long)}
+        where = self.x_SN2D.device
+        defaults = {"weight_PN": torch.ones(P, N, device=where), "margin_PN": torch.zeros(P, N, device=where),
+                    "set_P": torch.zeros(P, dtype=torch.long, device=where)}
         for name, value in defaults.items():
             given = getattr(self, name)
             if given is None:
@@ -167,7 +168,7 @@ class MetaStep:
 def fit_heads(data: Lessons, options: HeadOptions | None = None, *, seeds: Sequence[Seeds],
               meta: MetaStep | None = None, start: Float[Tensor, "P W"] | None = None, watch: Watch | None = None,
               every: int = 0) -> PopulationMLP:
-    """Fits all members side by side (Bradley-Terry, with each pair's label, weight and margin).
+    """Fits all members side by side (Bradley-Terry, with each pair's label, weight and margin), where the data live.
 
     Args:
         data: What each member is taught.
@@ -189,17 +190,17 @@ def fit_heads(data: Lessons, options: HeadOptions | None = None, *, seeds: Seque
         tensor([ True, False])
     """
     how = options or HeadOptions()
-    P, D = len(data.label_PN), data.x_SN2D.shape[-1]
+    P, D, device = len(data.label_PN), data.x_SN2D.shape[-1], data.x_SN2D.device
     if len(seeds) != P:
         raise BadInput("seeds", expected=f"one for each of {P} members", received=len(seeds))
-    net = PopulationMLP((D, *how.hidden, 1), activation=how.activation,
+    net = PopulationMLP((D, *how.hidden, 1), activation=how.activation, device=device,
                         generators=[s.child("init").torch() for s in seeds])
     if start is not None:
         net.flat.data.copy_(start)
     contrast = _Contrast(how, net, seeds) if how.contrast != "none" else None
     adam = PopulationAdam([net.flat, *(contrast.params if contrast else ())], eps=1e-8)
-    lr, decay = per_member("lr", how.lr, P), per_member("decay", how.decay, P)
-    draws, moves = (MemberNoise([s.child(name) for s in seeds]) for name in ("order", "meta"))
+    lr, decay = per_member("lr", how.lr, P, device=device), per_member("decay", how.decay, P, device=device)
+    draws, moves = (MemberNoise([s.child(name) for s in seeds], device=device) for name in ("order", "meta"))
     share = data.weights.double().cumsum(1)
     share = share / share[:, -1:]
     uniform = draws.uniform(how.steps, how.batch).double()
@@ -230,7 +231,7 @@ def fit_heads(data: Lessons, options: HeadOptions | None = None, *, seeds: Seque
 def gaps(net: PopulationMLP, x_SN2D: Float[Tensor, "S N 2 D"], set_P: Int[Tensor, "P"] | None = None,
          *, flat: Float[Tensor, "P W"] | None = None) -> Float[Tensor, "P N"]:
     """By how much each member prefers the first option of each pair of its data set."""
-    sets = torch.zeros(net.P, dtype=torch.long) if set_P is None else set_P
+    sets = torch.zeros(net.P, dtype=torch.long, device=x_SN2D.device) if set_P is None else set_P
     S, N, _, D = x_SN2D.shape
     flat = net.flat.detach() if flat is None else flat
     out: list[Tensor] = []
@@ -243,13 +244,13 @@ def gaps(net: PopulationMLP, x_SN2D: Float[Tensor, "S N 2 D"], set_P: Int[Tensor
 
 def represent(net: PopulationMLP, flat: Float[Tensor, "P W"], x: Float[Tensor, "P M D"], *, dropout: float = 0.0,
               generator: torch.Generator | None = None) -> Float[Tensor, "P M F"]:
-    """The last hidden layer, with dropout behind each, of the same units for all members."""
+    """The last hidden layer, with dropout behind each, of the same units for all members (drawn on the CPU)."""
     part = net.named(flat)
     act = {"tanh": torch.tanh, "relu": F.relu, "silu": F.silu}[net.activation]
     for i in range(len(net.sizes) - 2):
         x = act(torch.baddbmm(part[f"bias_{i}"], x, part[f"weight_{i}"]))
         if dropout:
-            x = x * (torch.rand(x.shape[1:], generator=generator) >= dropout) / (1 - dropout)
+            x = x * (torch.rand(x.shape[1:], generator=generator) >= dropout).to(x.device) / (1 - dropout)
     return x
 
 
@@ -263,11 +264,12 @@ class _Contrast:
     params: list[Tensor] = field(default_factory=list[Tensor])
 
     def __post_init__(self) -> None:
-        self.weight_P = per_member("contrast_weight", self.how.contrast_weight, self.net.P)
+        device = self.net.flat.device
+        self.weight_P = per_member("contrast_weight", self.how.contrast_weight, self.net.P, device=device)
         if self.how.contrast == "swav":
             shape = (self.how.prototypes, self.how.hidden[-1])
             drawn = [torch.randn(shape, generator=s.child("prototypes").torch()) for s in self.seeds]
-            self.params = [torch.stack(drawn).flatten(1).requires_grad_()]
+            self.params = [torch.stack(drawn).flatten(1).to(device).requires_grad_()]
         self.generator = self.seeds[0].child("dropout").torch()
 
     def __call__(self, net: PopulationMLP, flat: Tensor, x: Float[Tensor, "P b 2 D"],

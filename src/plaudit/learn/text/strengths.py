@@ -195,7 +195,7 @@ def cross_fit(states: Sequence[Float[Tensor, "O D"]], records: Sequence[Preferen
 
 def cross_fit_tensors(x_SN2D: Float[Tensor, "S N 2 D"], label_SN: Float[Tensor, "S N"], seeds: Sequence[Seeds], *,
                       how: CrossFit | None = None, family_N: Int[Tensor, "N"] | None = None) -> Strengths:
-    """`cross_fit` for S data sets at once, on tensors; each row is a family of its own unless they are said.
+    """`cross_fit` for S data sets at once, on tensors of any device; each row is a family unless they are said.
 
     Raises:
         BadInput: when there are not as many seeds as data sets.
@@ -204,7 +204,7 @@ def cross_fit_tensors(x_SN2D: Float[Tensor, "S N 2 D"], label_SN: Float[Tensor, 
     S, N = label_SN.shape
     if len(seeds) != S:
         raise BadInput("seeds", expected=f"one for each of {S} data sets", received=len(seeds))
-    family = torch.arange(N) if family_N is None else family_N
+    family = torch.arange(N) if family_N is None else family_N.cpu()
     F, M = how.folds, how.members
     folds, weights = list[Tensor](), list[Tensor]()
     for root in seeds:
@@ -217,7 +217,7 @@ def cross_fit_tensors(x_SN2D: Float[Tensor, "S N 2 D"], label_SN: Float[Tensor, 
         seen = seen.repeat_interleave(M, 0)
         drawn = draws * seen
         weights.append(torch.where(drawn.sum(1, keepdim=True) > 0, drawn, seen))
-    fold_SN, weight_SPN = torch.stack(folds), torch.stack(weights)
+    fold_SN, weight_SPN = (torch.stack(parts).to(x_SN2D.device) for parts in (folds, weights))
     x = x_SN2D / x_SN2D.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
     fit = _linear if not how.hidden else _perceptrons
     gap_SPN = fit(x, label_SN, weight_SPN, seeds, how).view(S, F, M, N)
@@ -232,7 +232,8 @@ def _linear(x: Tensor, label_SN: Tensor, weight_SPN: Tensor, seeds: Sequence[See
     gap = gap / gap.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-12)
     share = (weight_SPN / weight_SPN.sum(-1, keepdim=True)).double().transpose(1, 2)
     label = label_SN.double().unsqueeze(-1).expand_as(share)
-    weight = torch.zeros(len(x), x.shape[-1], weight_SPN.shape[1], dtype=torch.float64, requires_grad=True)
+    weight = torch.zeros(len(x), x.shape[-1], weight_SPN.shape[1], dtype=torch.float64, device=x.device,
+                         requires_grad=True)
     optimiser = torch.optim.LBFGS([weight], max_iter=how.steps, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
@@ -247,7 +248,7 @@ def _linear(x: Tensor, label_SN: Tensor, weight_SPN: Tensor, seeds: Sequence[See
 
 def _perceptrons(x: Tensor, label_SN: Tensor, weight_SPN: Tensor, seeds: Sequence[Seeds], how: CrossFit) -> Tensor:
     S, P, N = weight_SPN.shape
-    sets = torch.arange(S).repeat_interleave(P)
+    sets = torch.arange(S, device=x.device).repeat_interleave(P)
     net = fit_heads(Lessons(x_SN2D=x, label_PN=label_SN[sets], weight_PN=weight_SPN.reshape(-1, N), set_P=sets),
                     HeadOptions(hidden=how.hidden, steps=how.steps, batch=how.batch, lr=how.lr),
                     seeds=[root.child("member", p) for root in seeds for p in range(P)])
@@ -280,7 +281,7 @@ def lessons_of_groups(x_N2D: Float[Tensor, "N 2 D"], label_N: Float[Tensor, "N"]
     """
     root = seed if isinstance(seed, Seeds) else Seeds(seed)
     where = strengths.groups(groups)
-    weight = (where == torch.arange(groups).unsqueeze(1)).float().repeat_interleave(members, 0)
+    weight = (where == torch.arange(groups, device=where.device).unsqueeze(1)).float().repeat_interleave(members, 0)
     steps, rows = list[int](), list[Tensor]()
 
     def watch(step: int, net: Any) -> None:

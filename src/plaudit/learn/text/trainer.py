@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.checkpoint import write_json
+from plaudit.core.devices import best_device
 from plaudit.core.errors import BadInput, PlauditError
 from plaudit.core.extras import require
 from plaudit.core.misspelt import Options
@@ -187,7 +188,7 @@ def _arguments(options: LoopOptions, folder: Path, *, n: int, validate: bool) ->
         "save_total_limit": 2, "load_best_model_at_end": validate, "metric_for_best_model": "eval_quality",
         "greater_is_better": True, "bf16": options.bf16,
         "report_to": list(options.report_to) or "none", "remove_unused_columns": False, "disable_tqdm": True,
-        "use_cpu": not torch.cuda.is_available(), "dataloader_pin_memory": False,
+        "use_cpu": best_device() == "cpu", "dataloader_pin_memory": False,
         "logging_nan_inf_filter": False, "label_names": [],
     }
     if options.gradient_checkpointing:  # renamed in transformers 5.2x
