@@ -47,6 +47,7 @@ def test_the_intent_as_a_reward_streams_to_the_same_return(how):
         score, carry = paying.stream(episodes.steps(t, t + 1), carry)
         paid += score.value[:, 0]
     assert torch.allclose(paid, paying.score(episodes).returns()[0])
+    assert list(score.terms) == list(paying.score(episodes).terms)
     restarted = paying.restart(carry, torch.ones(episodes.B, dtype=torch.bool))
     again, _ = paying.stream(episodes.steps(0, 1), restarted)
     assert torch.equal(again.value, paying.stream(episodes.steps(0, 1), paying.start(episodes.B))[0].value)

@@ -63,5 +63,20 @@ class Scaled(Reward):
         self.scale = state["scale"]
 
 
+class Placed(Constant):
+    """Lives somewhere."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__(1.0)
+        self.device = device
+
+    def spec(self):
+        return {}
+
+    @classmethod
+    def from_spec(cls, spec, device="here"):
+        return cls(device)
+
+
 class Silent(Constant):
     """Has no spec."""

@@ -133,6 +133,20 @@ def test_the_spread_of_a_population_of_ensembles_is_each_ones_own(streamed: bool
     assert members is not None and members.shape[0] == 2
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_numbers_of_other_libraries_are_numbers_in_a_sum() -> None:
+    e = batch()
+    for number in (np.float32(1.5), np.float64(1.5), torch.tensor(1.5)):
+        for made, right in ((progress + number, progress + 1.5), (progress - number, progress - 1.5)):
+            torch.testing.assert_close(made(e), right(e))
+
+
+def test_a_population_of_ensembles_whose_sizes_nobody_meant_is_refused() -> None:
+    each = [algebra.Ensemble([progress] * n) for n in (7, 8, 9)]
+    score = algebra.PerMember(each).score(batch().replace(member=torch.arange(3)))
+    assert not score.known[score.mask].any() and "give them the same size" in next(iter(score.counts()))
+
+
 @pytest.mark.parametrize(("make", "said"), [
     (lambda: progress * effort, "weight: expected a finite number.* the reward effort; a.gated_by"),
     (lambda: progress * "2", "weight: expected a finite number"),

@@ -77,6 +77,8 @@ def test_a_dictionary_is_terms_and_a_pair_is_a_value_with_terms() -> None:
     pair = reward(lambda obs: (obs[..., 0].clip(max=0), {"raw": obs[..., 0]})).score(e)
     assert set(pair.terms) == {"raw"} and float(pair.value.max()) <= 0
     assert all_unknown(reward(lambda obs: {"a": obs[..., 0]}, terms=["a", "b"]).score(e))
+    for names in ({"a"}, {"a": 1}.keys()):
+        assert list(reward(lambda obs: {"a": obs[..., 0]}, terms=names).score(e).terms) == ["a"]
 
 
 def test_none_is_unknown_and_not_zero() -> None:

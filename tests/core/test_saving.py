@@ -118,6 +118,15 @@ def test_ensembles_and_their_statistics_come_back(here, tmp_path):
         assert same(before, load_reward(tmp_path / f"e{i}"), episodes())
 
 
+def test_a_device_reaches_the_parts_that_take_one_and_none_is_not_said(here, tmp_path):
+    save_reward(2.0 * here.Placed("cuda") + reward(here.drift), tmp_path / "r")
+    places = [[p.device for p in made.parts if hasattr(p, "device")]
+              for made in (load_reward(tmp_path / "r"), load_reward(tmp_path / "r", device="cpu"))]
+    assert places == [["here"], ["cpu"]]
+    with pytest.raises(BadInput, match="device: expected a device of torch"):
+        load_reward(tmp_path / "r", device="gpu")
+
+
 def test_what_was_learnt_comes_back_and_goes_on(here, tmp_path):
     learnt = here.Scaled(0.5)
     learnt.scale = 1 / 3

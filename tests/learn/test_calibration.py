@@ -9,7 +9,6 @@ from plaudit.core.seeds import Seeds
 from plaudit.feedback.fragments import sample_pairs
 from plaudit.feedback.oracles import Oracle
 from plaudit.feedback.preferences import Preferences
-from plaudit.learn.bradley_terry import BradleyTerry, BradleyTerryConfig
 from plaudit.learn.calibration import best_temperature, calibration, measured, probabilities
 from plaudit.learn.features import StepFeatures
 from plaudit.learn.fitting import FitConfig, fit
@@ -63,7 +62,7 @@ def three_way(width: float, n: int) -> Preferences:
 
 def test_probabilities_know_the_width_of_ties() -> None:
     pairs, model = three_way(0.8, 4000), truth(1.0)
-    BradleyTerry(model, BradleyTerryConfig(ties="rao-kupper", tie_width=0.8))
+    model.tie_width = 0.8
     gap = pairs.fragments(0).obs[:, 0, 0] - pairs.fragments(1).obs[:, 0, 0]  # type: ignore[index]
     assert torch.allclose(probabilities(model, pairs)[0], torch.sigmoid(gap - 0.8), atol=1e-6)
     right, unaware = calibration(model, pairs), calibration(truth(1.0), pairs)

@@ -285,6 +285,30 @@ def test_a_population_learns_each_from_its_own_answers() -> None:
         assert sign * pearson(value.flatten(), TRUTH(STORE).flatten()).mean > 0.9
 
 
+def test_weights_that_leave_the_numbers_are_seen_in_the_mean_loss() -> None:
+    model = LearnedReward(StepFeatures.of(STORE, fields=("obs",)), hidden=(), groups=(0, 1))
+    trainer, data = BradleyTerry(model, BradleyTerryConfig(lr=0.05)), pair_data(model, noisy(100), over="sum")
+    stepped, steps = trainer._stepped, []
+
+    def breaks(*args: Any, **kwargs: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 3:
+            model.net.flat.data[0] = torch.nan
+        return stepped(*args, **kwargs)
+
+    assert trainer.updates(data, 5).isnan().tolist() == [False, True]
+    trainer._stepped = breaks  # pyright: ignore[reportAttributeAccessIssue]
+    assert trainer.updates(data, 5).isnan().all() and len(steps) == 5
+
+
+def test_a_trainer_changes_no_probabilities_before_it_fits() -> None:
+    model = LearnedReward(StepFeatures.of(STORE, fields=("obs",)), hidden=())
+    once = BradleyTerry(model, BradleyTerryConfig(ties="rao-kupper", tie_width=0.8))
+    once.updates(pair_data(model, noisy(100), over="sum"), 1)
+    BradleyTerry(model)
+    assert model.tie_width == 0.8
+
+
 def test_a_group_without_pairs_stands_still() -> None:
     pairs = noisy(100)
     model = LearnedReward(StepFeatures.of(STORE, fields=("obs",)), hidden=(), groups=(0, 1))

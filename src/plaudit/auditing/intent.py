@@ -109,7 +109,8 @@ class Accumulated(Node):
     def stream(self, step: Episodes, carry: Carry) -> tuple[Score, Carry]:
         inner, level, fresh = carry
         score, inner = self.parts[0].stream(step, inner)
-        out, level = self._pay(score, before=(level.to(step.device), fresh.to(step.device)))
+        paid, level = self._pay(score, before=(level.to(step.device), fresh.to(step.device)))
+        out = self.scored(step, lambda: paid)
         return out, [inner, level, torch.zeros_like(fresh)]
 
     def restart(self, carry: Carry, rows: Tensor) -> Carry:

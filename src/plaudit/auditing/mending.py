@@ -102,7 +102,7 @@ class OncePerPlace(Node):
             if place in now[b]:
                 value[b] = 0.0
             now[b].add(place)
-        return Score.of(value, mask=score.mask, why=score.why), [inner, now]
+        return self.scored(step, lambda: Score.of(value, mask=score.mask, why=score.why)), [inner, now]
 
     def restart(self, carry: Carry, rows: Tensor) -> Carry:
         inner, seen = carry

@@ -32,13 +32,14 @@ def as_reward(thing: Reward | float | Callable[..., Any]) -> Reward:
     """A reward as it is, a number as a constant reward, a plain function as `plaudit.reward` reads it."""
     if isinstance(thing, Reward):
         return thing
-    if isinstance(thing, int | float):
-        return Constant(float(thing))
+    number = _number(thing)
+    if number is not None:
+        return Constant(number)
     if not callable(thing):
         refuse_no_reward("reward", thing)
     from plaudit.core.functions import reward
 
-    return reward(thing)
+    return reward(cast("Callable[..., Any]", thing))
 
 
 def refuse_no_reward(name: str, thing: object) -> None:
@@ -452,13 +453,18 @@ def _as_weight(weight: object) -> Weight:
     if isinstance(weight, Reward):
         raise BadInput("weight", expected=expected, received=f"the reward {weight.name}",
                        fix="a.gated_by(b) pays a where b is above zero; for a product, multiply in one function")
-    try:
-        number = math.nan if isinstance(weight, str) else float(cast(Any, weight))
-    except (TypeError, ValueError, RuntimeError):
-        number = math.nan
-    if not math.isfinite(number):
+    number = _number(weight)
+    if number is None or not math.isfinite(number):
         raise BadInput("weight", expected=expected, received=weight)
     return number
+
+
+def _number(thing: object) -> float | None:
+    """A number of any library as a float; None where it is none, or several."""
+    try:
+        return None if isinstance(thing, str) else float(cast(Any, thing))
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 def _value_of(weight: Weight, progress: float) -> float:

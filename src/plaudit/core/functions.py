@@ -6,7 +6,7 @@ import difflib
 import inspect
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast, get_args, overload
 
@@ -210,18 +210,18 @@ class FunctionReward(Reward):
 @overload
 def reward(fn: Callable[..., Any], /) -> FunctionReward: ...
 @overload
-def reward(fn: Callable[..., Any], /, *, name: str = ..., range: Range = ..., terms: Sequence[str] | Mapping[str, float]
+def reward(fn: Callable[..., Any], /, *, name: str = ..., range: Range = ..., terms: Iterable[str] | Mapping[str, float]
            = ..., time: Time = ..., across: Across = ..., state: State = ..., vectorised: bool | None = ...,
            backend: Backend = ..., time_limit_s: float | None = ...) -> FunctionReward: ...
 @overload
-def reward(fn: None = None, /, *, name: str = ..., range: Range = ..., terms: Sequence[str] | Mapping[str, float]
+def reward(fn: None = None, /, *, name: str = ..., range: Range = ..., terms: Iterable[str] | Mapping[str, float]
            = ..., time: Time = ..., across: Across = ..., state: State = ..., vectorised: bool | None = ...,
            backend: Backend = ..., time_limit_s: float | None = ...) -> Callable[[Callable[..., Any]],
                                                                                  FunctionReward]: ...
 
 
 def reward(fn: Callable[..., Any] | None = None, /, *, name: str = "", range: Range = UNBOUNDED,
-           terms: Sequence[str] | Mapping[str, float] = (), time: Time = "step", across: Across = "row",
+           terms: Iterable[str] | Mapping[str, float] = (), time: Time = "step", across: Across = "row",
            state: State = "none", vectorised: bool | None = None, backend: Backend = "auto",
            time_limit_s: float | None = None, **misspelt: Any) -> Any:
     """Makes a Reward of a plain function; works as a decorator, with or without arguments.
@@ -273,7 +273,7 @@ def reward(fn: Callable[..., Any] | None = None, /, *, name: str = "", range: Ra
     range = _range(range)
     if backend not in get_args(Backend):
         raise BadInput("backend", expected=f"one of {', '.join(get_args(Backend))}", received=backend)
-    if isinstance(terms, str) or not isinstance(terms, Sequence | Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(terms, str) or not isinstance(terms, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise BadInput("terms", expected="names, or a dictionary of their weights", received=terms)
     if across == "group":
         raise BadInput("across", expected="row or batch for a plain function", received=across)
@@ -284,7 +284,7 @@ def reward(fn: Callable[..., Any] | None = None, /, *, name: str = "", range: Ra
         mode = Mode(backend, False)
     title = name or getattr(fn, "__name__", type(fn).__name__)
     needs = Needs(time=time, across=across, state=state, fields=frozenset(_arguments(fn)))
-    weights = dict(terms) if isinstance(terms, Mapping) else dict.fromkeys(terms, 1.0)
+    weights = dict(cast("Mapping[str, float]", terms)) if isinstance(terms, Mapping) else dict.fromkeys(terms, 1.0)
     return FunctionReward(fn, name="reward" if title == "<lambda>" else title, needs=needs, range=range,
                           weights=weights, mode=mode, time_limit_s=time_limit_s)
 

@@ -13,6 +13,9 @@ from plaudit.core.episodes import Episodes
 from plaudit.core.errors import Unsupported
 from plaudit.core.score import Score
 
+MOST = 256
+"""Opinions of a step."""
+
 
 def over_value(score: Score, fn: Callable[[Tensor], Tensor]) -> Score:
     """A score with `fn` of its value and of each opinion; terms stay as they were."""
@@ -33,20 +36,30 @@ def put_together(parts: Sequence[tuple[Int[Tensor, "_"], Score]], episodes: Epis
     for rows, score in parts:
         for term in score.terms:
             terms.setdefault(term, lacking.clone())[rows] = score.contribution(term).to(dtype)
-    return Score.of(value, mask=episodes.mask, terms=terms, why=why, members=_members_of_rows(parts, value))
+    members = equally_many([score for _, score in parts])
+    if members is None:
+        return Score.of(value, mask=episodes.mask, terms=terms, why=why)
+    opinions = value.new_zeros(len(members[0]), *value.shape)
+    for (rows, _), own in zip(parts, members, strict=True):
+        opinions[:, rows] = own.to(value.dtype)
+    return Score.of(value, mask=episodes.mask, terms=terms, why=why, members=opinions)
 
 
-def _members_of_rows(parts: Sequence[tuple[Int[Tensor, "_"], Score]],
-                     value: Float[Tensor, "B T"]) -> Float[Tensor, "H B T"] | None:
-    """The opinions on all rows, repeated equally often where rows have fewer; None where each has one only."""
-    H = math.lcm(*(1 if s.members is None else s.members.shape[0] for _, s in parts))
-    if all(s.members is None for _, s in parts):
+def equally_many(scores: Sequence[Score]) -> list[Tensor] | None:
+    """The opinions [H, ...] of scores of different steps, repeated equally often; None where each has one only.
+
+    Raises:
+        Unsupported: for ensembles of sizes with so large a common multiple that nobody meant it.
+    """
+    if all(s.members is None for s in scores):
         return None
-    out = value.new_zeros(H, *value.shape)
-    for rows, score in parts:
-        own = score.value.unsqueeze(0) if score.members is None else score.members
-        out[:, rows] = own.to(value.dtype).repeat(H // own.shape[0], 1, 1)
-    return out
+    sizes = [1 if s.members is None else s.members.shape[0] for s in scores]
+    H = math.lcm(*sizes)
+    if H > MOST:
+        raise Unsupported(f"ensembles of sizes {sorted(set(sizes))} side by side need {H:,} opinions of each step; "
+                          "give them the same size")
+    return [(s.value.unsqueeze(0) if s.members is None else s.members).repeat(H // n, 1, 1)
+            for s, n in zip(scores, sizes, strict=True)]
 
 
 def join_why(scores: Iterable[Score]) -> dict[str, Bool[Tensor, "B T"]]:

@@ -244,7 +244,7 @@ def _object(spec: Mapping[str, Any], parts: list[Reward], how: _How) -> Reward:
         raise BadInput("saved reward", expected="a class of rewards with from_spec", received=spec["target"])
     make = cast(Any, cls).from_spec
     takes = inspect.signature(make).parameters
-    make = functools.partial(make, **{k: v for k, v in vars(how).items() if k in takes})
+    make = functools.partial(make, **{k: v for k, v in vars(how).items() if k in takes and v is not None})
     return make(spec["spec"], parts) if issubclass(cls, Node) else make(spec["spec"])
 
 

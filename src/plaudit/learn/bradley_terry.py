@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plaudit.core.errors import BadInput
@@ -86,7 +86,6 @@ class BradleyTerry:
 
     def __init__(self, model: LearnedReward, config: BradleyTerryConfig | None = None) -> None:
         self.model, self.config = model, config or BradleyTerryConfig()
-        model.tie_width = self.config.tie_width if self.config.ties == "rao-kupper" else 0.0
         self.device = model.net.flat.device
         self.adam = PopulationAdam([model.net.flat], eps=1e-8)
         self.scorer = FragmentScorer(model.net)
@@ -126,6 +125,13 @@ class BradleyTerry:
             counts_Kb: 0 where an entry only pads; None counts all. A network without any stands still.
             active_K: Which networks may move.
         """
+        loss, met = self._stepped(data, index_Kb, counts_Kb=counts_Kb, active_K=active_K)
+        return torch.where(met, loss, torch.nan)
+
+    def _stepped(self, data: PairData, index_Kb: Int[Tensor, "K b"], *, counts_Kb: Float[Tensor, "K b"] | None = None,
+                 active_K: Tensor | None = None) -> tuple[Float[Tensor, "K"], Bool[Tensor, "K"]]:
+        """The losses, and which networks have any: a loss of NaN is that of weights that have left the numbers."""
+        self.model.tie_width = self.config.tie_width if self.config.ties == "rao-kupper" else 0.0
         weight = data.weight[index_Kb] if counts_Kb is None else data.weight[index_Kb] * counts_Kb
         total = weight.sum(1)
         share = weight / total.clamp(min=1e-12).unsqueeze(1)
@@ -136,7 +142,7 @@ class BradleyTerry:
             self.model.net.flat.grad.addcmul_(self.model.net.flat, self.decay)
         moves = total > 0 if active_K is None else (total > 0) & active_K
         self.adam.step(lr=self.lr, max_norm=self.max_norm, active=None if bool(moves.all()) else moves)
-        return torch.where(total > 0, (self.losses(gap, data, index_Kb) * share).sum(1), torch.nan)
+        return (self.losses(gap, data, index_Kb) * share).sum(1), total > 0
 
     # --- many steps --------------------------------------------------------------------------------------
 
@@ -157,12 +163,12 @@ class BradleyTerry:
         shuffled = rows_Kn.gather(1, order)
         counts = shuffled >= 0
         whole = bool(counts.all())
-        losses: list[Tensor] = []
+        losses: list[tuple[Tensor, Tensor]] = []
         for at in range(0, n, self.config.batch):
             part = slice(at, at + self.config.batch)
-            losses.append(self.step(data, shuffled[:, part].clamp(min=0), active_K=active_K,
-                                    counts_Kb=None if whole else counts[:, part].float()))
-        return torch.stack(losses).nanmean(0)
+            losses.append(self._stepped(data, shuffled[:, part].clamp(min=0), active_K=active_K,
+                                        counts_Kb=None if whole else counts[:, part].float()))
+        return _mean_of_met(losses)
 
     def updates(self, data: PairData, times: int) -> Float[Tensor, "K"]:
         """Some steps on pairs drawn with replacement, as learning beside an agent does; returns the mean losses.
@@ -174,11 +180,11 @@ class BradleyTerry:
         rows = self._orders(of_networks)
         here = (sizes > 0).float().unsqueeze(1).expand(-1, self.config.batch)
         whole = bool((sizes > 0).all())
-        losses: list[Tensor] = []
+        losses: list[tuple[Tensor, Tensor]] = []
         for _ in range(times):
             drawn = (self.noise.uniform(self.config.batch) * sizes.unsqueeze(1)).long().clamp(max=rows.shape[1] - 1)
-            losses.append(self.step(data, rows.gather(1, drawn).clamp(min=0), counts_Kb=None if whole else here))
-        return torch.stack(losses).nanmean(0)
+            losses.append(self._stepped(data, rows.gather(1, drawn).clamp(min=0), counts_Kb=None if whole else here))
+        return _mean_of_met(losses)
 
     def _of_networks(self, rows: Sequence[Tensor]) -> list[Tensor]:
         return [r for r in rows for _ in range(self.model.H)]
@@ -227,6 +233,12 @@ class BradleyTerry:
         self.model.load_state_dict(state["model"])
         self.adam.load_state_dict(state["adam"])
         self.noise.load_state_dict(state["noise"])
+
+
+def _mean_of_met(steps: Sequence[tuple[Tensor, Tensor]]) -> Float[Tensor, "K"]:
+    """The mean loss of each network over the steps in which it had pairs; NaN where there was none."""
+    loss, met = (torch.stack(column) for column in zip(*steps, strict=True))
+    return torch.where(met, loss, 0.0).sum(0) / met.sum(0)
 
 
 def _part(model: LearnedReward, networks: slice, x: Float[Tensor, "1 N D"]) -> Float[Tensor, "H N"]:

@@ -92,7 +92,7 @@ def _reward(source: Mapping[str, Any], *, trust: bool) -> Reward:
         if not trust and (not file.is_file() or file_hash(file) != source.get("sha256")):
             raise BadInput("witness", expected="the saved reward as it was at the audit", received=str(file),
                            fix="pass --trust to score with it as it is now")
-        return load_reward(str(file), trust=trust)
+        return load_reward(str(file), trust=trust, device="cpu")
     if "target" not in source:
         raise BadInput("witness", expected="a reward that can be made by its name",
                        received=f"{source.get('object', 'nothing')}, an object of a Python session",

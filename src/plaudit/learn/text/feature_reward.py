@@ -204,15 +204,19 @@ class FeatureReward(Reward):
                 "running": {"workers": self.running.workers, "time_limit_s": self.running.time_limit_s}}
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any], *, trust: bool = False) -> FeatureReward:
-        """The inverse of `spec`; feature functions are loaded only as `plaudit.core.consent` allows."""
+    def from_spec(cls, spec: Mapping[str, Any], *, trust: bool = False, device: str | None = None) -> FeatureReward:
+        """The inverse of `spec`; feature functions are loaded only as `plaudit.core.consent` allows.
+
+        Networks that are features compute on the device; a head of features does where its rows are.
+        """
         scaling = Scaling.from_json(spec["scaling"])
         heads: dict[Kind, FeatureHead] = {}
         for kind, h in spec["heads"].items():
             net = PopulationMLP((scaling.C, *h["hidden"], 1), activation="tanh",
                                 generators=[Seeds(0).torch() for _ in range(h["members"])])
             heads[kind] = FeatureHead(net, decay=h["decay"], shift=h["shift"], scale=h["scale"])
-        return cls(FeatureSet.from_spec(spec["features"], trust=trust), scaling, heads, kind=spec["kind"],
+        features = FeatureSet.from_spec(spec["features"], trust=trust, device=device)
+        return cls(features, scaling, heads, kind=spec["kind"],
                    length_control=spec["length_control"], on_missing=spec["on_missing"], about=spec["about"],
                    running=Running(**spec["running"]), background=torch.zeros(spec["rows"], scaling.C))
 

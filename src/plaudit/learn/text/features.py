@@ -220,12 +220,13 @@ class FeatureSet:
         return {"source": None, "features": declared}
 
     @staticmethod
-    def from_spec(spec: Mapping[str, Any], *, trust: bool = False) -> FeatureSet:
+    def from_spec(spec: Mapping[str, Any], *, trust: bool = False, device: str | None = None) -> FeatureSet:
         """The inverse of `spec`.
 
         Args:
             spec: What `spec` gave.
             trust: Whether code may run that has changed since, or lies outside the working folder.
+            device: Where networks of features compute, as in `load_reward`.
 
         Raises:
             BadInput: when code would run without consent, is missing, or declares other features than at training.
@@ -240,13 +241,13 @@ class FeatureSet:
                                received=f"{made.names} in {source['target']}", fix="train again with the new ones")
             made.source = source
             return made
-        return FeatureSet([Feature(f["name"], _function(f["function"], trust), f["better"], _limits(f["range"]),
+        return FeatureSet([Feature(f["name"], _function(f["function"], trust, device), f["better"], _limits(f["range"]),
                                    f["says"]) for f in spec["features"]])
 
 
-def _function(spec: Mapping[str, Any], trust: bool) -> Any:
+def _function(spec: Mapping[str, Any], trust: bool, device: str | None) -> Any:
     if "reward" in spec:
-        return reward_from_spec(spec["reward"], trust=trust)
+        return reward_from_spec(spec["reward"], trust=trust, device=device)
     return load_with_consent(spec, trust=trust, what="features").thing
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, Unsupported
+from plaudit.core.joining import equally_many
 from plaudit.core.reward import Reward
 from plaudit.core.score import Score
 
@@ -259,15 +260,13 @@ def _cat(scores: Sequence[Score], dim: int) -> Score:
                               else s.contribution(n) for s in scores], dim)
     reasons = {reason for s in scores for reason in s.why}
     no = [torch.zeros_like(s.mask) for s in scores]
-    members = None
-    if all(s.members is not None for s in scores):
-        members = torch.cat([s.members for s in scores if s.members is not None], dim + 1)
+    members = equally_many(scores)
     return replace(
         scores[0], terms=terms, weights=weights, value=torch.cat([s.value for s in scores], dim),
         known=torch.cat([s.known for s in scores], dim),
         mask=torch.cat([s.mask for s in scores], dim),
         why={r: torch.cat([s.why.get(r, o) for s, o in zip(scores, no, strict=True)], dim) for r in sorted(reasons)},
-        members=members)
+        members=None if members is None else torch.cat(members, dim + 1))
 
 
 def _or_zero(x: Tensor | None, like: Tensor) -> Tensor:
