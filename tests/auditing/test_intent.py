@@ -72,7 +72,8 @@ def test_an_unknown_step_makes_the_intent_unknown_unless_it_cannot_change_it():
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("", "received"), ("x", "file.py:name"), ("info:", "info:KEY"), ("info:x:mean", "mean is none of sum, last"),
-    ("a.py:f:sum:sum", "none of"), ("env:median", "info:KEY.* or env, received env:median; there is no module env; env alone"),
+    ("a.py:f:sum:sum", "none of"),
+    ("env:median", "info:KEY.* or env, received env:median; there is no module env; env alone"),
     ("nobody:median", "info:KEY.* or env, received nobody:median; there is no module nobody"),
     ("rewards.py", "intent: expected a name in the file.*rewards.py; check the path"),
     ("nope.py:f", "intent: expected a file that exists"),

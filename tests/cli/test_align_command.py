@@ -87,7 +87,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(run, here, files, monke
 
     monkeypatch.setattr(align_module._Run, "step", dies)
     ran = run(*words, "--out", "cut")
-    assert ran.code == 130 and "the same command with --resume goes on from" in ran.err and not (here / "cut" / "config.json").exists()
+    assert ran.code == 130 and "the same command with --resume goes on from" in ran.err
+    assert not (here / "cut" / "config.json").exists()
     ran = run(*words, "--out", "cut", "--resume")
     assert ran.code == 130 and "the same command goes on from" in ran.err
     monkeypatch.undo()
