@@ -29,7 +29,7 @@ import numpy as np
 
 from plaudit.core.checkpoint import write_text
 from plaudit.core.provenance import machine
-from plaudit.core.statistics import mean_interval
+from plaudit.core.statistics import bootstrap
 from plaudit.optimize.bandits import UCB1, DynLinBounds, DynLinUCB, epoch_ends, play
 from plaudit.tasks.bandits import Bernoulli, synthetic
 
@@ -132,8 +132,8 @@ def cpu(work: Callable[[], Any]) -> float:
 
 
 def row(name: str, ours: list[float], peer: list[float], **more: Any) -> dict[str, Any]:
-    ratio = mean_interval(np.array(peer) / np.array(ours))
-    return {"name": name, "ratio": round(float(np.median(np.array(peer) / np.array(ours))), 1),
+    ratio = bootstrap(np.median, np.array(peer) / np.array(ours), seed=0)
+    return {"name": name, "ratio": round(ratio.mean, 1),
             "ours": round(float(np.median(ours)), 3), "peer": round(float(np.median(peer)), 2), "unit": "CPU s",
             "interval": [round(ratio.low, 1), round(ratio.high, 1)], "machine": machine(), "pairs": len(ours), **more}
 

@@ -40,7 +40,7 @@ import torch
 
 from plaudit.core.checkpoint import write_text
 from plaudit.core.provenance import machine
-from plaudit.core.statistics import mean_interval
+from plaudit.core.statistics import bootstrap
 from plaudit.optimize import Callback, PPOConfig, train
 
 HERE = Path(__file__).parent
@@ -211,10 +211,10 @@ def solves(seeds: int, units: Units) -> list[dict[str, Any]]:
 
 def row(name: str, ours: Sequence[tuple[float, float]], peer: Sequence[tuple[float, float]], *, unit: str,
         less_is_better: bool) -> dict[str, Any]:
-    """Medians, the ratio of the medians, and the interval of the mean of the pairs' ratios; pairs are (CPU, wall)."""
+    """Medians, the ratio of the medians of CPU time and its interval, by a bootstrap over the pairs; (CPU, wall)."""
     (a, a_wall), (b, b_wall) = ([list(column) for column in zip(*side, strict=True)] for side in (ours, peer))
     better = (lambda x, y: np.divide(y, x)) if less_is_better else np.divide
-    interval = mean_interval(better(a, b))
+    interval = bootstrap(lambda pairs: better(*np.median(pairs, axis=0)), np.stack([a, b], axis=1), seed=0)
     middle = [float(np.median(x)) for x in (a, b, a_wall, b_wall)]
     return {"name": name, "ratio": round(float(better(middle[0], middle[1])), 2), "ours": round(middle[0], 2),
             "peer": round(middle[1], 2), "unit": unit,

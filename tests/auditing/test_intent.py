@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import pytest
 import torch
@@ -72,7 +73,8 @@ def test_an_unknown_step_makes_the_intent_unknown_unless_it_cannot_change_it():
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("", "received"), ("x", "file.py:name"), ("info:", "info:KEY"), ("info:x:mean", "mean is none of sum, last"),
-    ("a.py:f:sum:sum", "none of"), ("env:median", "info:KEY.* or env, received env:median; env alone"),
+    ("a.py:f:sum:sum", "none of"),
+    ("env:median", "info:KEY.* or env, received env:median; there is no module env; env alone"),
     ("nobody:median", "info:KEY.* or env, received nobody:median; there is no module nobody"),
     ("rewards.py", "intent: expected a name in the file.*rewards.py; check the path"),
     ("nope.py:f", "intent: expected a file that exists"),
@@ -80,6 +82,17 @@ def test_an_unknown_step_makes_the_intent_unknown_unless_it_cannot_change_it():
 def test_what_is_no_intent_is_refused(text, expected):
     with pytest.raises(BadInput, match=expected):
         parse_intent(text)
+
+
+def test_a_module_may_be_called_env(tmp_path, monkeypatch):
+    (tmp_path / "env.py").write_text("def goal(obs):\n    return 1.0\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "env", raising=False)
+    try:
+        assert parse_intent("env:goal").statement == "a high total goal"
+        assert parse_intent("env:goal:max").reduce == "max"
+    finally:
+        sys.modules.pop("env", None)
 
 
 def test_an_entry_that_is_never_reported_is_refused_with_those_that_are():

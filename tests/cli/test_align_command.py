@@ -87,7 +87,10 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(run, here, files, monke
 
     monkeypatch.setattr(align_module._Run, "step", dies)
     ran = run(*words, "--out", "cut")
-    assert ran.code == 130 and "--resume goes on" in ran.err and not (here / "cut" / "config.json").exists()
+    assert ran.code == 130 and "the same command with --resume goes on from" in ran.err
+    assert not (here / "cut" / "config.json").exists()
+    ran = run(*words, "--out", "cut", "--resume")
+    assert ran.code == 130 and "the same command goes on from" in ran.err
     monkeypatch.undo()
     monkeypatch.chdir(here)
     assert run(*words, "--out", "cut", "--resume").code == 0
@@ -103,7 +106,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(run, here, files, monke
     (["--data", "verdicts.jsonl", "--algo", "dpo"], "single verdicts; --algo kto"),
     (["--data", "pairs.jsonl", "--algo", "rloo", "--own-samples"], "--own-samples"),
     (["--data", "pairs.jsonl", "--config", '{"lr": 1}'], "a place of their own"),
-    (["--data", "pairs.jsonl", "--config", '{"cilp": 1}'], "options out of"),
+    (["--data", "pairs.jsonl", "--config", '{"cilp": 1}'], "received cilp; did you mean clip?"),
     (["--data", "pairs.jsonl", "--beta", "-1"], "config.beta"),
     (["--data", "pairs.jsonl", "--out", "."], "--out: expected a new or empty folder"),
     (["--data", "pairs.jsonl", "--resume"], "--out: expected the folder of the run to go on with, received out, which"),

@@ -161,7 +161,8 @@ def parse_intent(text: str) -> Intent:
     except BadInput as error:
         head, cause = body.partition(":")[0], error.__cause__ and error.__cause__.__cause__
         if isinstance(cause, ModuleNotFoundError) and cause.name == head:
-            raise BadInput("intent", expected=FORMS, received=text, fix=f"there is no module {head}") from error
+            hint = "; env alone is the environment's own return" if head == "env" else ""
+            raise BadInput("intent", expected=FORMS, received=text, fix=f"there is no module {head}{hint}") from error
         raise
 
 
@@ -176,9 +177,8 @@ def split_intent(text: str) -> tuple[str, Reduce | None]:
     body = head if reduce else text
     name, _, rest = body.partition(":")
     refuse_bare_file("intent", body)
-    if not name or not rest or ":" in rest or text.startswith("env:"):
+    if not name or not rest or ":" in rest:
         fix = f"{tail} is none of {', '.join(REDUCES)}" if ":" in rest else ""
-        fix = "env alone is the environment's own return" if text.startswith("env:") else fix
         raise BadInput("intent", expected=FORMS, received=text, fix=fix)
     return body, reduce
 

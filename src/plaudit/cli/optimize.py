@@ -15,6 +15,7 @@ from plaudit.cli.given import check_resume, json_object
 from plaudit.cli.interrupts import leaving
 from plaudit.cli.workers import RayOption, where
 from plaudit.core.errors import BadInput
+from plaudit.core.misspelt import refuse_misspelt
 from plaudit.core.reward import Reward
 
 if TYPE_CHECKING:
@@ -146,9 +147,7 @@ def _config(args: OptimizeArgs) -> Any:
     _, kind = algorithm(args.algo)
     options = json_object("--config", args.config)
     known = list(kind.__dataclass_fields__)
-    strange = sorted(set(options) - set(known))
-    if strange:
-        raise BadInput("--config", expected=f"options out of {', '.join(known)}", received=", ".join(strange))
+    refuse_misspelt("--config", options, known)
     for name, value in options.items():
         usual: Any = getattr(kind(), name)
         if isinstance(usual, tuple) and not isinstance(value, list):

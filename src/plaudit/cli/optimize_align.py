@@ -21,6 +21,7 @@ from plaudit.cli.given import check_resume, json_object
 from plaudit.cli.interrupts import leaving
 from plaudit.cli.models import Lines, ModelOptions, checkpoint, load_model
 from plaudit.core.errors import BadInput
+from plaudit.core.misspelt import refuse_misspelt
 from plaudit.core.needs import Reads
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class AlignArgs:
 
 def optimize_align(args: AlignArgs) -> int:
     """Runs the command; returns the exit code."""
-    with leaving(lambda: f"the same command with {'' if args.resume else '--resume '}goes on from the last checkpoint"
+    with leaving(lambda: f"the same command {'' if args.resume else 'with --resume '}goes on from the last checkpoint"
                  if (args.out / RUN / CHECKPOINT).is_file() else "no checkpoint was written"):
         return _align(args)
 
@@ -203,11 +204,11 @@ def _config(args: AlignArgs, *, steps: int) -> AlignConfig:
 
     more = json_object("--config", args.config)
     known = [name for name in AlignConfig.__dataclass_fields__ if name not in _PLAIN]
-    strange = sorted(set(more) - set(known))
-    if strange:
-        raise BadInput("--config", expected=f"options out of {', '.join(known)}", received=", ".join(strange),
-                       fix="these have a place of their own on the command line"
-                       if set(strange) <= set(_PLAIN) else "")
+    plain = sorted(set(more) & set(_PLAIN))
+    if plain:
+        raise BadInput("--config", expected=f"options out of {', '.join(known)}", received=", ".join(plain),
+                       fix="these have a place of their own on the command line")
+    refuse_misspelt("--config", more, known)
     comparing = args.algo in ("dpo", "kto")
     return AlignConfig(
         prompts=args.prompts, samples=args.samples or (8 if args.algo == "rft" else 4), rows=args.rows,

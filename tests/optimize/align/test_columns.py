@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ import torch
 from plaudit.core.errors import BadInput, UnknownReward
 from plaudit.core.needs import Reads
 from plaudit.core.reward import Reward
+from plaudit.core.tokens import Tokens
 from plaudit.optimize.align import (
     AlignConfig,
     SmallPolicy,
@@ -81,8 +84,8 @@ def test_each_sample_is_paid_by_the_column_of_its_own_prompt(algo: str) -> None:
     assert result.curve("unknown") == [0.0] * 3
 
 
-def asks(name: str, columns: dict[str, list[str]], reward: Reward) -> object:
-    prompts, it = ["a", "b", "a"], policy()
+def asks(name: str, columns: dict[str, list[str]], reward: Reward, it: SmallPolicy | None = None) -> object:
+    prompts, it = ["a", "b", "a"], it or policy()
     return {"measure": lambda: measure(it, it, prompts, [reward], n=4, columns=columns),
             "best": lambda: best_of_n(it, reward, prompts, 4, columns=columns),
             "curve": lambda: over_optimisation(it, reward, reward.named("gold"), prompts, pool=4, columns=columns),
@@ -104,6 +107,30 @@ def test_what_samples_once_takes_columns_as_align_does(name: str) -> None:
         asks(name, {}, text_reward(pays))
     with pytest.raises(BadInput, match="one entry for each of 3"):
         asks(name, {"answer": ["of a"]}, text_reward(pays))
+
+
+class Knowing(SmallPolicy):
+    """Its samples say the answer of their prompt themselves."""
+
+    def sample(self, prompts: Sequence[Any], **options: Any) -> Tokens:
+        tokens = super().sample(prompts, **options)
+        each = tokens.B // len(prompts)
+        return tokens.replace(columns={**tokens.columns, "answer": [f"of {p}" for p in prompts for _ in range(each)]})
+
+
+@pytest.mark.parametrize("name", ["measure", "best", "curve", "mine"])
+def test_what_the_samples_say_themselves_need_not_be_given(name: str) -> None:
+    seen: list[str] = []
+
+    def pays(answer: str) -> float:
+        seen.append(answer)
+        return float(len(seen))
+
+    found = asks(name, {}, text_reward(pays), Knowing("ab", hidden=8, max_tokens=3))
+    once = ["of a"] * 4 + ["of b"] * 4 + ["of a"] * 4
+    assert seen == (once * 2 if name == "curve" else once) and found is not None
+    with pytest.raises(BadInput, match="columns, for other: .*reads: hint, received answer;"):
+        asks(name, {}, text_reward(lambda hint: 0.0, name="other"), Knowing("ab", hidden=8, max_tokens=3))
 
 
 def test_a_gold_answer_is_learnt() -> None:

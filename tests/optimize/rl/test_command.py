@@ -50,6 +50,7 @@ def test_trains_saves_evaluates_films_and_goes_on(folder, capsys):
     (["--env", "CartPole-v1", "--reward", "rewards.py:uprigth"], "did you mean upright"),
     (["--env", "CartPole-v1", "--reward", "rewards.py:number"], "a Reward or a function"),
     (["--env", "CartPole-v1", "--config", '{"lrr": 1}'], "options out of num_envs"),
+    (["--env", "CartPole-v1", "--config", '{"roll": 8}'], "received roll; did you mean rollout?"),
     (["--env", "CartPole-v1", "--config", "{"], "JSON"),
     (["--env", "CartPole-v1", "--render", "film.mp4"], "*.gif"),
     (["--env", "CartPole-v1", "--resume"], "--out: expected the folder of the run to go on with, received none"),

@@ -166,9 +166,9 @@ def measure(policy: Policy, reference: Policy, prompts: Sequence[Any], rewards: 
     Raises:
         BadInput: where a column is missing or has another length.
     """
-    columns = checked(columns, len(prompts), rewards)
+    columns = checked(columns, len(prompts))
     with torch.no_grad():
-        tokens = told(policy.sample(prompts, n=n, seed=seed), columns, range(len(prompts)))
+        tokens = told(policy.sample(prompts, n=n, seed=seed), columns, range(len(prompts)), rewards)
         kl = policy.log_probs(tokens).sum(-1) - reference.log_probs(tokens).sum(-1)
     found = {r.name: _mean_return(r.score(tokens))[0] for r in rewards}
     return {**found, "length": float(tokens.lengths.float().mean()), "kl": float(kl.mean())}

@@ -106,9 +106,9 @@ def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int, *,
     kl = best_of_kl(n)
     if ties not in ("first", "random"):
         raise BadInput("ties", expected="first or random", received=ties)
-    columns = checked(columns, len(prompts), [reward])
+    columns = checked(columns, len(prompts))
     root = seed if isinstance(seed, Seeds) else Seeds(seed)
-    tokens = told(policy.sample(prompts, n=n, seed=root.child("sample")), columns, range(len(prompts)))
+    tokens = told(policy.sample(prompts, n=n, seed=root.child("sample")), columns, range(len(prompts)), [reward])
     score = reward.score(tokens)
     value, known = score.returns()
     if on_unknown == "stop":
@@ -271,8 +271,8 @@ def over_optimisation(policy: Policy, proxy: Reward, gold: Reward, prompts: Sequ
 
     `columns` are what the rewards read of each prompt, as in `best_of_n`.
     """
-    columns = checked(columns, len(prompts), [proxy, gold])
-    tokens = told(policy.sample(prompts, n=pool, seed=seed), columns, range(len(prompts)))
+    columns = checked(columns, len(prompts))
+    tokens = told(policy.sample(prompts, n=pool, seed=seed), columns, range(len(prompts)), [proxy, gold])
     both = [r.score(tokens).returns()[0].view(-1, pool) for r in (proxy, gold)]
     return best_of_curve(*both, n=n, ties=ties)
 

@@ -74,8 +74,8 @@ def mine_pairs(policy: Policy, reward: Reward, prompts: Sequence[Any], *, sample
         raise BadInput("samples", expected="an integer >= 2", received=samples)
     if not 0 <= margin < math.inf:
         raise BadInput("margin", expected="a number >= 0, in the units of the reward", received=margin)
-    columns = checked(columns, len(prompts), [reward])
-    tokens = told(policy.sample(prompts, n=samples, seed=seed), columns, range(len(prompts)))
+    columns = checked(columns, len(prompts))
+    tokens = told(policy.sample(prompts, n=samples, seed=seed), columns, range(len(prompts)), [reward])
     return mined_from(tokens, reward, margin=margin, provenance=provenance)
 
 
