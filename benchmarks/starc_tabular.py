@@ -31,7 +31,7 @@ from plaudit.auditing.distances.canonical import canonicalise
 from plaudit.auditing.distances.tabular import starc
 from plaudit.core.checkpoint import write_text
 from plaudit.core.provenance import machine
-from plaudit.core.statistics import mean_interval
+from plaudit.core.statistics import bootstrap
 from plaudit.tasks.tabular import TabularMDP, random_mdp
 
 STATES, ACTIONS, DISCOUNT = 32, 4, 0.95
@@ -85,7 +85,7 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 
 
 def row(name: str, ours: list[float], peer: list[float], *, worst: float) -> dict[str, Any]:
-    ratio = mean_interval([p / o for p, o in zip(peer, ours, strict=True)])
+    ratio = bootstrap(lambda pairs: np.divide(*np.median(pairs, axis=0)), np.stack([peer, ours], axis=1), seed=0)
     return {"name": name, "ratio": round(float(np.median(peer) / np.median(ours)), 2),
             "ours": round(float(np.median(ours)), 5), "peer": round(float(np.median(peer)), 5), "unit": "CPU s",
             "interval": [round(ratio.low, 2), round(ratio.high, 2)], "machine": machine(), "repeats": len(ours),
@@ -132,7 +132,7 @@ def sparse(grids: dict[str, str], repeats: int) -> list[dict[str, Any]]:
                                  check=True).stdout
             runs.append(json.loads(out.splitlines()[-1]))
         seconds = [run["cpu_s"] for run in runs]
-        ratio = mean_interval([LIMIT_S / s for s in seconds])
+        ratio = bootstrap(lambda some: LIMIT_S / np.median(some), np.array(seconds), seed=0)
         rows.append({"name": name, "ratio": round(LIMIT_S / float(np.median(seconds)), 2),
                      "ours": round(float(np.median(seconds)), 3), "peer": LIMIT_S, "unit": "CPU s, limit",
                      "interval": [round(ratio.low, 2), round(ratio.high, 2)], "machine": machine(), "repeats": repeats,
