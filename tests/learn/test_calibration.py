@@ -95,3 +95,34 @@ def test_a_fit_with_ties_of_their_own_chooses_its_temperature_by_all_outcomes() 
     everything = torch.ones(len(pairs)).bool()
     assert best_temperature(4 * gap, pairs.label, everything, tie=pairs.tie, tie_width=0.8) == pytest.approx(4.0,
                                                                                                           rel=0.1)
+
+
+def mean_log_loss(pairs: Preferences, gap: torch.Tensor, temperature: float) -> float:
+    return float(pair_loss(gap.double() / temperature, pairs.label.double()).mean())
+
+
+def test_a_soft_tie_is_the_label_one_half_when_the_temperature_is_chosen() -> None:
+    pairs = Oracle(VALUE, tie_within=0.8)(sample_pairs(STORE, 1200, length=1))
+    assert 0.2 < float(pairs.tie.float().mean()) < 0.5
+    fitted = fit(pairs, fields=("obs",), hidden=(), config=FitConfig(lr=0.05, epochs=20, held_out=0.4))
+    value = fitted.reward(STORE)[pairs.row, pairs.start] * float(fitted.reward.scale)
+    gap = value[:, 0] - value[:, 1]
+    best = min(mean_log_loss(pairs, gap, 2.0 ** (i / 10)) for i in range(-60, 61))
+    assert mean_log_loss(pairs, gap, float(fitted.reward.temperature)) < best + 0.01
+    assert fitted.calibration is not None and fitted.calibration.log_loss.mean < best + 0.05
+    dropped = fit(pairs, fields=("obs",), hidden=(), config=FitConfig(lr=0.05, epochs=20, held_out=0.4, ties="drop"))
+    assert float(dropped.reward.temperature) < float(fitted.reward.temperature), "without ties the truth never errs"
+    assert dropped.calibration is not None and dropped.calibration.log_loss.n == round(0.4 * int((~pairs.tie).sum()))
+
+
+def test_all_figures_count_soft_ties_alike() -> None:
+    pairs = Oracle(VALUE, tie_within=0.8)(sample_pairs(STORE, 200, length=1))
+    sure = torch.full((200,), 0.9)
+    found = measured(torch.stack([sure, 1 - sure]), pairs)
+    share = float(pairs.label.double().mean())
+    assert sum(b.n for b in found.bins) == 200 and found.accuracy.n == int((~pairs.tie).sum())
+    assert found.error == pytest.approx(0.9 - share) and found.bins[0].share == pytest.approx(share)
+    assert found.log_loss.mean == pytest.approx(mean_log_loss(pairs, torch.logit(sure), 1.0))
+    assert found.brier == pytest.approx(float((sure - pairs.label).square().mean()))
+    strict = calibration(truth(1.0), pairs, ties="drop")
+    assert sum(b.n for b in strict.bins) == strict.log_loss.n == int((~pairs.tie).sum())

@@ -41,8 +41,8 @@ class Calibration:
     brier: float
     """Mean squared error of the probability (half the sum over the outcomes where a tie is one)."""
     error: float
-    """Expected calibration error: the mean distance between probability and share over bins, weighted by size. A tie
-    that has a probability of its own is a pair of which neither option was better."""
+    """Expected calibration error: the mean distance between probability and share over bins, weighted by size. Of a
+    tie, each option was better by one half, or neither where ties have a probability of their own."""
     bins: tuple[Bin, ...]
 
 
@@ -87,7 +87,7 @@ def calibration(model: LearnedReward, pairs: Preferences, *, over: Over | None =
         over: How fragments of different lengths are compared.
         discount: As in the fit.
         bins: How many bins of probability between one half and 1 (0 and 1 where a tie has one of its own).
-        ties: As in the fit: `drop` leaves them out. The width of `rao-kupper` is the model's.
+        ties: As in the fit: `soft` counts a tie as the label 0.5, `drop` leaves it out. The width of `rao-kupper` is the model's.
 
     Raises:
         BadInput: when no pair is decided.
@@ -117,8 +117,7 @@ def measured(wins_2N: Float[Tensor, "2 N"], pairs: Preferences, *, ties: bool = 
     given = torch.stack([p, q, 1 - p - q])
     said = torch.cat([said, tied.double().unsqueeze(0)])
     loss = -(said * given.clamp(min=1e-12).log()).sum(0)
-    counts = strict | tied
-    found, error = _sure_bins(torch.maximum(p, q)[counts], torch.where(p >= q, said[0], said[1])[counts], bins,
+    found, error = _sure_bins(torch.maximum(p, q), torch.where(p >= q, said[0], said[1]), bins,
                               least=0.0 if ties else 0.5)
     return Calibration(
         accuracy=proportion_interval(int(right.sum()), int(strict.sum())) if bool(strict.any()) else Interval(

@@ -228,9 +228,8 @@ class _Fit:
         gaps = self.trainer.all_gaps(self.data, self.held_Kn)
         for k in range(self.model.K):
             rows = self.held_Kn[k].clamp(min=0)
-            tie, width = self.data.tie[rows], self.model.tie_width
-            keep = (self.held_Kn[k] >= 0) & (~tie | (width > 0))
-            self.model.temperature[k] = best_temperature(gaps[k], self.data.label[rows], keep, tie=tie, tie_width=width)
+            self.model.temperature[k] = best_temperature(gaps[k], self.data.label[rows], self.held_Kn[k] >= 0,
+                                                         tie=self.data.tie[rows], tie_width=self.model.tie_width)
 
     # --- checkpoints -------------------------------------------------------------------------------------
 
