@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from numbered_stores import VALUE, gaussian
 
 from plaudit.core.errors import BadInput
+from plaudit.core.saving import load_reward, save_reward
 from plaudit.core.seeds import Seeds
 from plaudit.feedback.fragments import sample_pairs
 from plaudit.feedback.oracles import Oracle
@@ -126,3 +129,44 @@ def test_all_figures_count_soft_ties_alike() -> None:
     assert found.brier == pytest.approx(float((sure - pairs.label).square().mean()))
     strict = calibration(truth(1.0), pairs, ties="drop")
     assert sum(b.n for b in strict.bins) == strict.log_loss.n == int((~pairs.tie).sum())
+
+
+def uneven(n: int = 300) -> Preferences:
+    """Fragments of one step or two."""
+    pairs = sample_pairs(STORE, n, length=1)
+    longer = torch.randint(1, 3, (n, 2), generator=Seeds(5).torch())
+    unlike = Preferences.of_pairs(STORE, row=pairs.row, length=longer)
+    return Oracle(VALUE, over="mean")(unlike)
+
+
+def test_fragments_are_compared_as_in_the_fit(tmp_path: Path) -> None:
+    pairs = uneven()
+    fitted = fit(pairs, fields=("obs",), hidden=(), config=FitConfig(epochs=3, over="mean", discount=0.5, ties="drop"))
+    model = fitted.reward
+    said = probabilities(model, pairs, over="mean", discount=0.5)
+    assert torch.equal(probabilities(model, pairs), said)
+    assert calibration(model, pairs) == calibration(model, pairs, over="mean", discount=0.5, ties="drop")
+    assert not torch.allclose(probabilities(model, pairs, over="sum"), said)
+    assert not torch.allclose(probabilities(model, pairs, discount=1.0), said)
+    loaded = load_reward(save_reward(model, tmp_path / "reward"))
+    assert isinstance(loaded, LearnedReward) and torch.equal(probabilities(loaded, pairs), said)
+    assert (loaded.over, loaded.discount, loaded.ties) == ("mean", 0.5, "drop")
+    older = {k: v for k, v in model.state_dict().items() if k not in ("over", "discount", "ties", "tie_width")}
+    fresh = truth(1.0)
+    fresh.normalise = True
+    fresh.load_state_dict(older)
+    assert torch.equal(probabilities(fresh, pairs, over="mean", discount=0.5), said)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_uneven_fragments_need_to_be_told_how_they_compare() -> None:
+    with pytest.raises(BadInput, match="sum or mean, since"):
+        calibration(truth(1.0), uneven())
+    with pytest.raises(BadInput, match="sum or mean, since"):
+        probabilities(truth(1.0), uneven())
+    with pytest.raises(BadInput, match="received avg"):
+        calibration(truth(1.0), uneven(), over="avg")  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="received avg"):
+        probabilities(truth(1.0), uneven(), over="avg")  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="received dropped"):
+        calibration(truth(1.0), uneven(), over="mean", ties="dropped")  # type: ignore[arg-type]

@@ -17,7 +17,9 @@ from plaudit.core.reward import Reward
 from plaudit.core.score import Score
 from plaudit.core.seeds import Seeds
 from plaudit.core.stacked import Activation, PopulationMLP
+from plaudit.feedback.oracles import Over
 from plaudit.learn.features import StepFeatures
+from plaudit.learn.losses import Ties
 
 
 class LearnedReward(Reward):
@@ -72,6 +74,12 @@ class LearnedReward(Reward):
         """By what a difference of scores is divided before it becomes a probability, [K, 1]."""
         self.tie_width = 0.0
         """Of the loss that it is fitted by: how much a score has to be above another, to be told apart (see `wins`)."""
+        self.over: Over | None = None
+        """Of the loss that it is fitted by: how the steps of a fragment make its score."""
+        self.discount = 1.0
+        """Of the loss that it is fitted by: step t of a fragment counts discount ** t."""
+        self.ties: Ties = "soft"
+        """Of the loss that it is fitted by: what a tie is."""
         self.learning = learning
         self.needs = Needs(fields=frozenset(features.fields), state="learns" if learning else "none")
 
@@ -169,7 +177,8 @@ class LearnedReward(Reward):
 
     def state_dict(self) -> dict[str, Any]:
         return {"net": self.net.flat.detach(), "shift": self.shift, "scale": self.scale,
-                "temperature": self.temperature, "tie_width": self.tie_width, "moments": self.moments.state_dict()}
+                "temperature": self.temperature, "tie_width": self.tie_width, "over": self.over,
+                "discount": self.discount, "ties": self.ties, "moments": self.moments.state_dict()}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -180,5 +189,6 @@ class LearnedReward(Reward):
         self.net.flat.copy_(saved)
         for name in ("shift", "scale", "temperature"):
             getattr(self, name).copy_(state[name])
-        self.tie_width = float(state.get("tie_width", self.tie_width))  # states of older versions say nothing of it
+        for name in ("tie_width", "over", "discount", "ties"):  # states of older versions say nothing of them
+            setattr(self, name, state.get(name, getattr(self, name)))
         self.moments.load_state_dict(state["moments"])
