@@ -142,8 +142,8 @@ def pair_data(model: LearnedReward, pairs: Preferences, *, over: Over | None, di
         ties: `drop` leaves ties out; the other ways need them.
 
     Raises:
-        BadInput: when no pair is left, a group is out of range, a feature is not finite, or lengths differ and `over`
-            does not say how to compare them.
+        BadInput: when no pair is left, a group is out of range, a feature is not finite, a field is none of its choices,
+            or lengths differ and `over` does not say how to compare them.
     """
     check_over(over)
     pairs = evidence(pairs, ties)
@@ -153,6 +153,7 @@ def pair_data(model: LearnedReward, pairs: Preferences, *, over: Over | None, di
                        received="none" if ties != "drop" else "none that is no tie",
                        fix="ask `plaudit.learn.comparing.evidence` first whether there are any")
     store = pairs.episodes
+    model.features.check(store)
     features = model.features(store)
     B, T, D = features.shape
     if not bool(torch.isfinite(features[store.mask]).all()):

@@ -82,7 +82,7 @@ Progress = Callable[[int, int], None]
 """Called with the epochs done and the epochs planned."""
 
 
-def fit(preferences: Preferences, *, model: LearnedReward | None = None, fields: Sequence[str] = ("obs", "action"),
+def fit(preferences: Preferences, *, model: LearnedReward | None = None, fields: str | Sequence[str] = ("obs", "action"),
         choices: dict[str, int] | None = None, hidden: Sequence[int] = (256, 256), members: int = 1,
         activation: Activation = "relu", seed: int = 0, config: FitConfig | None = None, one_sided: bool = False,
         name: str = "learned", out: str | Path | None = None, resume: bool = False,
@@ -96,7 +96,7 @@ def fit(preferences: Preferences, *, model: LearnedReward | None = None, fields:
     Args:
         preferences: The evidence. Undecided pairs are left out, and counted in the result.
         model: A model to fit further, in place of one made from the next arguments.
-        fields: What the reward reads of a step.
+        fields: What the reward reads of a step; a string is one field.
         choices: How many values an integer field has, such as `{"action": 4}`.
         hidden: Widths of the hidden layers.
         members: The size of the ensemble.

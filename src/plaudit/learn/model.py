@@ -112,7 +112,7 @@ class LearnedReward(Reward):
             out = self._by_group(x, self.group_of(episodes).to(self.device))
         out = out.to(episodes.device)
         return Score.of(out.mean(0), mask=episodes.mask, members=out if self.H > 1 else None,
-                        reason="the reward model gave no finite number")
+                        why=self.features.outside(episodes), reason="the reward model gave no finite number")
 
     def outputs(self, x: Float[Tensor, "G N D"]) -> Float[Tensor, "K N"]:
         """What each network says, in the standard units of the last fit; x are features as they are."""
