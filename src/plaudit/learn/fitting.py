@@ -82,10 +82,10 @@ Progress = Callable[[int, int], None]
 """Called with the epochs done and the epochs planned."""
 
 
-def fit(preferences: Preferences, *, model: LearnedReward | None = None, fields: str | Sequence[str] = ("obs", "action"),
-        choices: dict[str, int] | None = None, hidden: Sequence[int] = (256, 256), members: int = 1,
-        activation: Activation = "relu", seed: int = 0, config: FitConfig | None = None, one_sided: bool = False,
-        name: str = "learned", out: str | Path | None = None, resume: bool = False,
+def fit(preferences: Preferences, *, model: LearnedReward | None = None,
+        fields: str | Sequence[str] = ("obs", "action"), choices: dict[str, int] | None = None,
+        hidden: Sequence[int] = (256, 256), members: int = 1, activation: Activation = "relu", seed: int = 0,
+        config: FitConfig | None = None, one_sided: bool = False, name: str = "learned", out: str | Path | None = None, resume: bool = False,
         progress: Progress | None = None, device: str | torch.device | None = None) -> Fitted:
     """Fits a reward to preferences by the Bradley-Terry model.
 

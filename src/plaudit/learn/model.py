@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from plaudit.core.devices import check_device
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
 from plaudit.core.needs import Needs
@@ -40,7 +41,7 @@ class LearnedReward(Reward):
         learning: Whether it will change while somebody trains on it, so that stored values are stale.
 
     Raises:
-        BadInput: when there are no members, or two groups share an id.
+        BadInput: when there are no members, two groups share an id, a width is below 1, or torch has no such device.
 
     Example:
         >>> store = Episodes.of_transitions(obs=torch.randn(6, 2), action=torch.randn(6), next_obs=torch.randn(6, 2))
@@ -56,6 +57,9 @@ class LearnedReward(Reward):
         if members < 1 or len(set(groups)) < len(groups):
             raise BadInput("members, groups", expected="at least 1 member, and different groups",
                            received=(members, list(groups)))
+        if not isinstance(hidden, Sequence) or any(width < 1 for width in hidden):
+            raise BadInput("hidden", expected="the widths of the hidden layers, such as (256, 256)", received=hidden)
+        device = check_device(device)
         self.features, self.hidden, self.H, self.groups = features, tuple(hidden), members, tuple(groups)
         self.G = max(1, len(self.groups))
         self.normalise, self.name = normalise, name
