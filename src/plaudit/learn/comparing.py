@@ -142,8 +142,8 @@ def pair_data(model: LearnedReward, pairs: Preferences, *, over: Over | None, di
         ties: `drop` leaves ties out; the other ways need them.
 
     Raises:
-        BadInput: when no pair is left, a group is out of range, a feature is not finite, a field is none of its choices,
-            or lengths differ and `over` does not say how to compare them.
+        BadInput: when no pair is left, a group is out of range, a feature is not finite, a field is none of its
+            choices, or lengths differ and `over` does not say how to compare them.
     """
     check_over(over)
     pairs = evidence(pairs, ties)

@@ -85,8 +85,9 @@ Progress = Callable[[int, int], None]
 def fit(preferences: Preferences, *, model: LearnedReward | None = None,
         fields: str | Sequence[str] = ("obs", "action"), choices: dict[str, int] | None = None,
         hidden: Sequence[int] = (256, 256), members: int = 1, activation: Activation = "relu", seed: int = 0,
-        config: FitConfig | None = None, one_sided: bool = False, name: str = "learned", out: str | Path | None = None, resume: bool = False,
-        progress: Progress | None = None, device: str | torch.device | None = None) -> Fitted:
+        config: FitConfig | None = None, one_sided: bool = False, name: str = "learned",
+        out: str | Path | None = None, resume: bool = False, progress: Progress | None = None,
+        device: str | torch.device | None = None) -> Fitted:
     """Fits a reward to preferences by the Bradley-Terry model.
 
     The score of a fragment is the sum (or the mean, `config.over`) of the rewards of its steps; fragments of one
