@@ -89,10 +89,27 @@ def test_a_split_is_disjoint_and_complete() -> None:
 @pytest.mark.parametrize("wrong, names", [
     ({"row": [[0, 3]]}, "row"), ({"row": [[-1, 0]], "length": 1}, "row"), ({"start": 4, "length": 2}, "pair 0"),
     ({"row": [[0, 1]], "start": 2, "length": 2}, "pair 0"), ({"start": -1, "length": 1}, "start"),
-    ({"label": [1.5]}, "label"), ({"margin": [-0.1]}, "margin"), ({"weight": [float("nan")]}, "weight")])
+    ({"row": [[0, 1.5]]}, r"row: expected integers, received \[1.5"), ({"row": [0, 2]}, r"\[N, 2\], received \[2"),
+    ({"row": [[0, 1], [0]]}, "row: expected integers"), ({"row": [[0, 1, 2]]}, r"\[N, 2\]"),
+    ({"start": 0.5}, "start: expected integers"), ({"length": [[1, 1.5]]}, "length: expected integers"),
+    ({"label": [1.5]}, "label.*received 1.5; an undecided pair has the label None"),
+    ({"margin": [-0.1]}, "margin"), ({"weight": [float("nan")]}, "weight")])
 def test_what_cannot_be_is_refused(wrong: dict[str, Any], names: str) -> None:
     with pytest.raises(BadInput, match=names):
         Preferences.of_pairs(STORE, **{"row": [[0, 2]], "length": 2, "label": [1.0], **wrong})
+
+
+def test_a_file_without_records_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(BadInput, match=r"at least one record, received .*empty\.jsonl"):
+        Preferences.from_jsonl(tmp_path / "empty.jsonl", STORE)
+    with pytest.raises(BadInput, match="records: expected at least one"):
+        Preferences.of_records([], STORE)
+
+
+def test_whole_numbers_are_rows_however_they_came() -> None:
+    assert Preferences.of_pairs(STORE, row=torch.tensor([[0.0, 2.0]]), length=2).row.tolist() == [[0, 2]]
+    assert len(Preferences.of_pairs(STORE, row=[])) == 0
 
 
 def test_texts_are_no_fragments() -> None:

@@ -77,6 +77,15 @@ def test_weights_of_steps_are_those_of_a_sum_a_mean_and_a_discount() -> None:
         [[[1, 1, 0], [1, 1, 1]]], [[[0.5, 0.5, 0], pytest.approx([1 / 3] * 3)]], [[[1, 0.5, 0], [1, 0.5, 0.25]]]]
 
 
+def test_an_action_that_is_none_of_the_choices_is_named() -> None:
+    store = gaussian(3, 2, 1).replace(action=torch.tensor([[0, 1], [1, 0], [0, 0]]))
+    model = LearnedReward(StepFeatures.of(store, choices={"action": 2}), hidden=())
+    other = store.replace(action=store.action + 1)
+    pairs = Preferences.of_pairs(other, row=[[0, 1]], label=[1.0])
+    with pytest.raises(BadInput, match="action is no integer from 0 to 1 at 2 steps, first in row 0 at step 1"):
+        pair_data(model, pairs, over=None)
+
+
 def test_an_observation_that_is_not_finite_is_named() -> None:
     store = gaussian(5, 3, 1)
     store.obs[2, 1] = torch.nan  # type: ignore[index]

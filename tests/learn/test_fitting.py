@@ -55,6 +55,20 @@ def test_a_linear_truth_is_recovered_from_noisy_answers_with_its_scale() -> None
     assert calibration(unlearnt, noisy(800, seed=7)).accuracy.high < fresh.accuracy.low
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("wrong, names", [
+    ({"hidden": 4}, r"hidden: expected .* \(256, 256\), received 4"), ({"hidden": (4, 0)}, "hidden"),
+    ({"device": "cudda"}, "device: expected a device of torch")])
+def test_what_no_network_can_be_made_of_is_refused(wrong: dict[str, Any], names: str) -> None:
+    with pytest.raises(BadInput, match=names):
+        fit(noisy(40), **{**LINEAR, **wrong})
+
+
+def test_a_fit_may_read_one_field() -> None:
+    fitted = fit(noisy(40), fields="obs", hidden=(), config=FitConfig(epochs=1))
+    assert fitted.reward.features.fields == ("obs",)
+
+
 def test_the_fit_is_the_maximum_of_the_likelihood() -> None:
     pairs = noisy(400)
     x = torch.stack([pairs.fragments(s).obs.sum(1) for s in (0, 1)])  # type: ignore[union-attr]
@@ -242,8 +256,8 @@ def test_dropped_ties_are_as_if_nobody_had_asked() -> None:
     assert with_ties.loss == without.loss and with_ties.held_out_loss == without.held_out_loss
     assert with_ties.calibration == without.calibration
     both = Preferences.cat([alone, ties])
-    assert calibration(without.reward, both, ties="drop") == calibration(without.reward, alone)
-    assert calibration(without.reward, both).log_loss != calibration(without.reward, alone).log_loss
+    assert calibration(without.reward, both) == calibration(without.reward, alone), "as in the fit"
+    assert calibration(without.reward, both, ties="soft").log_loss != calibration(without.reward, alone).log_loss
 
 
 def test_a_fit_stops_early_and_keeps_its_best() -> None:

@@ -95,9 +95,10 @@ class Preferences:
     def _check_numbers(self) -> None:
         label = self.label[self.known]
         if not bool(((label >= 0) & (label <= 1)).all()):
-            raise BadInput("preferences.label", expected="probabilities in [0, 1] where known",
-                           received=label[~((label >= 0) & (label <= 1))][0].item(),
-                           fix="mark undecided pairs with known=False")
+            wrong = label[~((label >= 0) & (label <= 1))][0].item()
+            raise BadInput("preferences.label", expected="probabilities in [0, 1] where known", received=wrong,
+                           fix="mark undecided pairs with known=False" if wrong != wrong else
+                           "an undecided pair has the label None")
         for name in ("margin", "weight"):
             value = getattr(self, name)
             good = torch.isfinite(value) & (value >= 0)
@@ -131,17 +132,24 @@ class Preferences:
             group: Whose evidence it is, [N] or one.
             context: What all pairs share.
             provenance: JSON about how the labels came about.
+
+        Raises:
+            BadInput: when rows are no pairs, or rows, starts and lengths are no whole numbers.
         """
-        rows = torch.as_tensor(row, dtype=torch.int64).reshape(-1, 2)
+        rows = _integers("row", row)
+        rows = rows.reshape(-1, 2) if not rows.numel() else rows
+        if rows.ndim != 2 or rows.shape[1] != 2:
+            raise BadInput("row", expected="the rows of two fragments for each pair, [N, 2]", received=list(rows.shape),
+                           fix="row=[[0, 1]] is one pair")
         n = rows.shape[0]
         many = lambda x, dtype, shape=(n,): torch.as_tensor(x, dtype=dtype).expand(shape).clone()  # noqa: E731
-        starts = many(start, torch.int64, (n, 2))
+        starts = many(_integers("start", start), torch.int64, (n, 2))
         if length is None:
             inside = (rows >= 0) & (rows < episodes.B)
             lengths = episodes.lengths.cpu()[rows.clamp(0, max(episodes.B - 1, 0))] - starts
             lengths = torch.where(inside, lengths, 1)
         else:
-            lengths = many(length, torch.int64, (n, 2))
+            lengths = many(_integers("length", length), torch.int64, (n, 2))
         values = torch.full((n,), torch.nan) if label is None else _labels(label)
         known = ~torch.isnan(values)
         ties = torch.zeros(n, dtype=torch.bool) if tie is None else many(tie, torch.bool)
@@ -166,9 +174,11 @@ class Preferences:
 
         Raises:
             Unsupported: when a record compares texts.
-            BadInput: when records have different contexts, or point outside the store.
+            BadInput: when there are none, they have different contexts, or point outside the store.
         """
         found = list(records)
+        if not found:
+            raise BadInput("records", expected="at least one", received="none")
         pairs: list[tuple[Fragment, Fragment]] = []
         for record in found:
             fragments = [o for o in record.options if isinstance(o, Fragment)]
@@ -338,8 +348,15 @@ class Preferences:
 
     @staticmethod
     def from_jsonl(path: str | Path, episodes: Episodes) -> Preferences:
-        """Reads records of fragments of a store."""
-        return Preferences.of_records(read_records(path), episodes)
+        """Reads records of fragments of a store.
+
+        Raises:
+            BadInput: when the file has none, or as `of_records`.
+        """
+        found = list(read_records(path))
+        if not found:
+            raise BadInput("path", expected="a file of at least one record", received=f"{path}, which has none")
+        return Preferences.of_records(found, episodes)
 
 
 @runtime_checkable
@@ -368,6 +385,17 @@ def _cut(episodes: Episodes, row: Int[Tensor, "M"], start: Int[Tensor, "M"], len
         keep = where.reshape(*where.shape, *[1] * (value.ndim - 2))
         flat[name] = torch.where(keep, value, torch.zeros((), dtype=value.dtype, device=value.device))
     return Episodes.of_tensors(flat)
+
+
+def _integers(name: str, value: Any) -> Int[Tensor, "..."]:
+    """Whole numbers as such, in whatever they came."""
+    try:
+        found = torch.as_tensor(value)
+    except (TypeError, ValueError):
+        raise BadInput(name, expected="integers, as many for each pair", received=repr(value)[:80]) from None
+    if found.is_floating_point() and not bool((found == found.round()).all()):
+        raise BadInput(name, expected="integers", received=found[found != found.round()][:4].tolist())
+    return found.to(torch.int64)
 
 
 def _labels(label: Sequence[float | None] | Tensor) -> Float[Tensor, "N"]:

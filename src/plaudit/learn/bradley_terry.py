@@ -131,7 +131,9 @@ class BradleyTerry:
     def _stepped(self, data: PairData, index_Kb: Int[Tensor, "K b"], *, counts_Kb: Float[Tensor, "K b"] | None = None,
                  active_K: Tensor | None = None) -> tuple[Float[Tensor, "K"], Bool[Tensor, "K"]]:
         """The losses, and which networks have any: a loss of NaN is that of weights that have left the numbers."""
-        self.model.tie_width = self.config.tie_width if self.config.ties == "rao-kupper" else 0.0
+        c, model = self.config, self.model
+        model.over, model.discount, model.ties = c.over, c.discount, c.ties
+        model.tie_width = c.tie_width if c.ties == "rao-kupper" else 0.0
         weight = data.weight[index_Kb] if counts_Kb is None else data.weight[index_Kb] * counts_Kb
         total = weight.sum(1)
         share = weight / total.clamp(min=1e-12).unsqueeze(1)

@@ -41,22 +41,32 @@ class Calibration:
     brier: float
     """Mean squared error of the probability (half the sum over the outcomes where a tie is one)."""
     error: float
-    """Expected calibration error: the mean distance between probability and share over bins, weighted by size. A tie
-    that has a probability of its own is a pair of which neither option was better."""
+    """Expected calibration error: the mean distance between probability and share over bins, weighted by size. Of a
+    tie, each option was better by one half, or neither where ties have a probability of their own."""
     bins: tuple[Bin, ...]
 
 
 def probabilities(model: LearnedReward, pairs: Preferences, *, over: Over | None = None,
-                  discount: float = 1.0) -> Float[Tensor, "H N"]:
+                  discount: float | None = None) -> Float[Tensor, "H N"]:
     """The probability of each member that the first option is better; their mean over H is the model's own.
 
     Differences of scores are divided by the temperature that `fit` found on held-out pairs, if it did. Of a model that
     was fitted with `ties="rao-kupper"`, it is the probability that the first is better and they do not tie.
+
+    Args:
+        model: The model.
+        pairs: Labelled or not.
+        over: How fragments of different lengths are compared; None is as in the fit.
+        discount: Step t of a fragment counts discount ** t; None is as in the fit.
+
+    Raises:
+        BadInput: when lengths differ, and neither `over` nor the fit says how to compare them.
     """
     return _wins(model, pairs, over, discount)[0]
 
 
-def _wins(model: LearnedReward, pairs: Preferences, over: Over | None, discount: float) -> Float[Tensor, "2 H N"]:
+def _wins(model: LearnedReward, pairs: Preferences, over: Over | None,
+          discount: float | None) -> Float[Tensor, "2 H N"]:
     """The probabilities of each member that the first option is better, and that the second is."""
     whole = pairs.labelled(torch.full((len(pairs),), 0.5))  # undecided ones get a probability too
     gap = _gaps(model, whole, over, discount)
@@ -64,9 +74,11 @@ def _wins(model: LearnedReward, pairs: Preferences, over: Over | None, discount:
 
 
 @torch.no_grad()
-def _gaps(model: LearnedReward, pairs: Preferences, over: Over | None, discount: float) -> Float[Tensor, "H N"]:
+def _gaps(model: LearnedReward, pairs: Preferences, over: Over | None,
+          discount: float | None) -> Float[Tensor, "H N"]:
     """Differences of scores in the units of training, by the networks of each pair's group."""
-    data = pair_data(model, pairs, over=over, discount=discount, learn_moments=False)
+    data = pair_data(model, pairs, over=model.over if over is None else over, learn_moments=False,
+                     discount=model.discount if discount is None else discount)
     out = torch.zeros(model.H, len(data), device=model.device)
     for g, rows in enumerate(data.rows):
         for part in rows.split(1024) if len(rows) else ():
@@ -77,21 +89,23 @@ def _gaps(model: LearnedReward, pairs: Preferences, over: Over | None, discount:
     return out.to(pairs.label.device)
 
 
-def calibration(model: LearnedReward, pairs: Preferences, *, over: Over | None = None, discount: float = 1.0,
-                bins: int = 10, ties: Ties = "soft") -> Calibration:
+def calibration(model: LearnedReward, pairs: Preferences, *, over: Over | None = None, discount: float | None = None,
+                bins: int = 10, ties: Ties | None = None) -> Calibration:
     """How the model's probabilities fare on labelled pairs.
 
     Args:
         model: The model.
         pairs: Pairs that it was not fitted to.
-        over: How fragments of different lengths are compared.
-        discount: As in the fit.
+        over: How fragments of different lengths are compared; None is as in the fit.
+        discount: Step t of a fragment counts discount ** t; None is as in the fit.
         bins: How many bins of probability between one half and 1 (0 and 1 where a tie has one of its own).
-        ties: As in the fit: `drop` leaves them out. The width of `rao-kupper` is the model's.
+        ties: `soft` counts a tie as the label 0.5, `drop` leaves it out; None is as in the fit. The width of
+            `rao-kupper` is the model's.
 
     Raises:
-        BadInput: when no pair is decided.
+        BadInput: when no pair is decided, or lengths differ, and neither `over` nor the fit says how to compare them.
     """
+    ties = model.ties if ties is None else ties
     pairs = evidence(pairs, ties)
     if not len(pairs):
         raise BadInput("preferences", expected="at least one pair that was decided",
@@ -117,8 +131,7 @@ def measured(wins_2N: Float[Tensor, "2 N"], pairs: Preferences, *, ties: bool = 
     given = torch.stack([p, q, 1 - p - q])
     said = torch.cat([said, tied.double().unsqueeze(0)])
     loss = -(said * given.clamp(min=1e-12).log()).sum(0)
-    counts = strict | tied
-    found, error = _sure_bins(torch.maximum(p, q)[counts], torch.where(p >= q, said[0], said[1])[counts], bins,
+    found, error = _sure_bins(torch.maximum(p, q), torch.where(p >= q, said[0], said[1]), bins,
                               least=0.0 if ties else 0.5)
     return Calibration(
         accuracy=proportion_interval(int(right.sum()), int(strict.sum())) if bool(strict.any()) else Interval(

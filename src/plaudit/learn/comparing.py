@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plaudit.core.errors import BadInput
-from plaudit.feedback.oracles import Over, need_over
+from plaudit.feedback.oracles import Over, check_over, need_over
 from plaudit.feedback.preferences import Preferences
-from plaudit.learn.losses import Ties
+from plaudit.learn.losses import Ties, check_ties
 from plaudit.learn.model import LearnedReward
 
 FEW = 8
@@ -23,6 +23,7 @@ HELD = 32_000_000
 
 def evidence(pairs: Preferences, ties: Ties = "soft") -> Preferences:
     """The pairs that teach: those that were decided, without ties where `ties` is `drop`."""
+    check_ties(ties)
     return pairs[pairs.known & ~pairs.tie] if ties == "drop" else pairs.decided()
 
 
@@ -134,21 +135,25 @@ def pair_data(model: LearnedReward, pairs: Preferences, *, over: Over | None, di
     Args:
         model: Whose features and groups.
         pairs: The evidence; `pairs.group` is the position of the group.
-        over: `sum` (or None) or `mean` over the steps of a fragment.
+        over: `sum` or `mean` over the steps of a fragment; None is the sum, where those of a pair are equally long.
         discount: Step t of a fragment counts discount ** t.
         level_scale: alpha of each level of a hierarchy, see `pair_loss`; missing ones are 1.
         learn_moments: Whether the steps of the store are counted.
         ties: `drop` leaves ties out; the other ways need them.
 
     Raises:
-        BadInput: when no pair is left, a group is out of range, or a feature is not finite.
+        BadInput: when no pair is left, a group is out of range, a feature is not finite, a field is none of its
+            choices, or lengths differ and `over` does not say how to compare them.
     """
+    check_over(over)
     pairs = evidence(pairs, ties)
+    need_over(pairs, over)
     if not len(pairs):
         raise BadInput("preferences", expected="at least one pair that was decided",
                        received="none" if ties != "drop" else "none that is no tie",
                        fix="ask `plaudit.learn.comparing.evidence` first whether there are any")
     store = pairs.episodes
+    model.features.check(store)
     features = model.features(store)
     B, T, D = features.shape
     if not bool(torch.isfinite(features[store.mask]).all()):

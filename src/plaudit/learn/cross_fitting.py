@@ -80,8 +80,9 @@ class CrossFit:
                 here, others = fold == f, (fold >= 0) & (fold != f)
                 if not bool(here.any()) or (self.calibrate and not bool(others.any())):
                     continue
-                t = best_temperature(gap, label[rows], others & (~equal | (width > 0)), tie=equal,
-                                     tie_width=width) if self.calibrate else model.temperature[k]
+                t = model.temperature[k]
+                if self.calibrate:
+                    t = best_temperature(gap, label[rows], others, tie=equal, tie_width=width)
                 p_2Kn[:, k, here] = wins(gap[here] / t, width)
         p_2N = torch.cat([p_2Kn[:, g * model.H:(g + 1) * model.H, :len(rows)].mean(1)
                           for g, rows in enumerate(self.held)], 1)

@@ -82,11 +82,12 @@ Progress = Callable[[int, int], None]
 """Called with the epochs done and the epochs planned."""
 
 
-def fit(preferences: Preferences, *, model: LearnedReward | None = None, fields: Sequence[str] = ("obs", "action"),
-        choices: dict[str, int] | None = None, hidden: Sequence[int] = (256, 256), members: int = 1,
-        activation: Activation = "relu", seed: int = 0, config: FitConfig | None = None, one_sided: bool = False,
-        name: str = "learned", out: str | Path | None = None, resume: bool = False,
-        progress: Progress | None = None, device: str | torch.device | None = None) -> Fitted:
+def fit(preferences: Preferences, *, model: LearnedReward | None = None,
+        fields: str | Sequence[str] = ("obs", "action"), choices: dict[str, int] | None = None,
+        hidden: Sequence[int] = (256, 256), members: int = 1, activation: Activation = "relu", seed: int = 0,
+        config: FitConfig | None = None, one_sided: bool = False, name: str = "learned",
+        out: str | Path | None = None, resume: bool = False, progress: Progress | None = None,
+        device: str | torch.device | None = None) -> Fitted:
     """Fits a reward to preferences by the Bradley-Terry model.
 
     The score of a fragment is the sum (or the mean, `config.over`) of the rewards of its steps; fragments of one
@@ -96,7 +97,7 @@ def fit(preferences: Preferences, *, model: LearnedReward | None = None, fields:
     Args:
         preferences: The evidence. Undecided pairs are left out, and counted in the result.
         model: A model to fit further, in place of one made from the next arguments.
-        fields: What the reward reads of a step.
+        fields: What the reward reads of a step; a string is one field.
         choices: How many values an integer field has, such as `{"action": 4}`.
         hidden: Widths of the hidden layers.
         members: The size of the ensemble.
@@ -228,9 +229,8 @@ class _Fit:
         gaps = self.trainer.all_gaps(self.data, self.held_Kn)
         for k in range(self.model.K):
             rows = self.held_Kn[k].clamp(min=0)
-            tie, width = self.data.tie[rows], self.model.tie_width
-            keep = (self.held_Kn[k] >= 0) & (~tie | (width > 0))
-            self.model.temperature[k] = best_temperature(gaps[k], self.data.label[rows], keep, tie=tie, tie_width=width)
+            self.model.temperature[k] = best_temperature(gaps[k], self.data.label[rows], self.held_Kn[k] >= 0,
+                                                         tie=self.data.tie[rows], tie_width=self.model.tie_width)
 
     # --- checkpoints -------------------------------------------------------------------------------------
 

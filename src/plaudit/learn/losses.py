@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -51,8 +51,7 @@ def pair_loss(gap: Float[Tensor, "..."], label: Float[Tensor, "..."], *, margin:
     """
     if not 0 <= noise < 1 or not 0 <= smoothing < 1:
         raise BadInput("noise, smoothing", expected="numbers in [0, 1)", received=(noise, smoothing))
-    if ties not in ("soft", "rao-kupper", "drop"):
-        raise BadInput("ties", expected="soft, rao-kupper or drop", received=ties)
+    check_ties(ties)
     if ties == "rao-kupper" and not tie_width > 0:
         raise BadInput("tie_width", expected="a number above 0", received=tie_width)
     label = (1 - smoothing) * label + smoothing / 2 if smoothing else label
@@ -110,6 +109,16 @@ def wins(gap: Float[Tensor, "..."], tie_width: float = 0.0) -> Float[Tensor, "2 
         [0.3775406..., 0.3775406...]
     """
     return torch.sigmoid(torch.stack([gap, -gap]) - tie_width)
+
+
+def check_ties(ties: Ties) -> None:
+    """Refuses what is no way to count ties.
+
+    Raises:
+        BadInput: when it is something else.
+    """
+    if ties not in get_args(Ties):
+        raise BadInput("ties", expected="soft, rao-kupper or drop", received=ties)
 
 
 def _outcomes(ties: Ties) -> int:

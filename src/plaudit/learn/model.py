@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from plaudit.core.devices import check_device
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput
 from plaudit.core.needs import Needs
@@ -17,7 +18,9 @@ from plaudit.core.reward import Reward
 from plaudit.core.score import Score
 from plaudit.core.seeds import Seeds
 from plaudit.core.stacked import Activation, PopulationMLP
+from plaudit.feedback.oracles import Over
 from plaudit.learn.features import StepFeatures
+from plaudit.learn.losses import Ties
 
 
 class LearnedReward(Reward):
@@ -38,7 +41,7 @@ class LearnedReward(Reward):
         learning: Whether it will change while somebody trains on it, so that stored values are stale.
 
     Raises:
-        BadInput: when there are no members, or two groups share an id.
+        BadInput: when there are no members, two groups share an id, a width is below 1, or torch has no such device.
 
     Example:
         >>> store = Episodes.of_transitions(obs=torch.randn(6, 2), action=torch.randn(6), next_obs=torch.randn(6, 2))
@@ -54,6 +57,9 @@ class LearnedReward(Reward):
         if members < 1 or len(set(groups)) < len(groups):
             raise BadInput("members, groups", expected="at least 1 member, and different groups",
                            received=(members, list(groups)))
+        if not isinstance(hidden, Sequence) or any(width < 1 for width in hidden):
+            raise BadInput("hidden", expected="the widths of the hidden layers, such as (256, 256)", received=hidden)
+        device = check_device(device)
         self.features, self.hidden, self.H, self.groups = features, tuple(hidden), members, tuple(groups)
         self.G = max(1, len(self.groups))
         self.normalise, self.name = normalise, name
@@ -72,6 +78,12 @@ class LearnedReward(Reward):
         """By what a difference of scores is divided before it becomes a probability, [K, 1]."""
         self.tie_width = 0.0
         """Of the loss that it is fitted by: how much a score has to be above another, to be told apart (see `wins`)."""
+        self.over: Over | None = None
+        """Of the loss that it is fitted by: how the steps of a fragment make its score."""
+        self.discount = 1.0
+        """Of the loss that it is fitted by: step t of a fragment counts discount ** t."""
+        self.ties: Ties = "soft"
+        """Of the loss that it is fitted by: what a tie is."""
         self.learning = learning
         self.needs = Needs(fields=frozenset(features.fields), state="learns" if learning else "none")
 
@@ -104,7 +116,7 @@ class LearnedReward(Reward):
             out = self._by_group(x, self.group_of(episodes).to(self.device))
         out = out.to(episodes.device)
         return Score.of(out.mean(0), mask=episodes.mask, members=out if self.H > 1 else None,
-                        reason="the reward model gave no finite number")
+                        why=self.features.outside(episodes), reason="the reward model gave no finite number")
 
     def outputs(self, x: Float[Tensor, "G N D"]) -> Float[Tensor, "K N"]:
         """What each network says, in the standard units of the last fit; x are features as they are."""
@@ -169,7 +181,8 @@ class LearnedReward(Reward):
 
     def state_dict(self) -> dict[str, Any]:
         return {"net": self.net.flat.detach(), "shift": self.shift, "scale": self.scale,
-                "temperature": self.temperature, "tie_width": self.tie_width, "moments": self.moments.state_dict()}
+                "temperature": self.temperature, "tie_width": self.tie_width, "over": self.over,
+                "discount": self.discount, "ties": self.ties, "moments": self.moments.state_dict()}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -180,5 +193,6 @@ class LearnedReward(Reward):
         self.net.flat.copy_(saved)
         for name in ("shift", "scale", "temperature"):
             getattr(self, name).copy_(state[name])
-        self.tie_width = float(state.get("tie_width", self.tie_width))  # states of older versions say nothing of it
+        for name in ("tie_width", "over", "discount", "ties"):  # states of older versions say nothing of them
+            setattr(self, name, state.get(name, getattr(self, name)))
         self.moments.load_state_dict(state["moments"])
