@@ -56,11 +56,31 @@ def test_the_interval_of_the_arm_that_looks_best_holds_its_value():
         log = Log.of(arm=rng.integers(10, size=600), reward=rng.normal(size=600), propensity="uniform")
         values, ahead = valued(log, estimator="ips")
         best = next(iter(values))
-        assert list(values) == sorted(values, key=lambda name: -values[name].mean) and ahead is not None
+        assert list(values) == sorted(values, key=lambda name: -values[name].mean) and len(ahead) == 9
         missed += not values[best].low <= 0.0 <= values[best].high
         alone = evaluate(log, best, estimator="ips")
         single += not alone.low <= 0.0 <= alone.high
     assert missed / runs < 0.05 + 2 * (0.05 * 0.95 / runs) ** 0.5 < single / runs
+
+
+def test_an_arm_of_few_rows_that_may_be_the_best_blocks_the_decision(run, here):
+    """The best by mean is surely ahead of the runner-up, and not of the third, of which next to nothing is known."""
+    rng = np.random.default_rng(0)
+    arm = np.repeat(["a", "b", "c"], [600, 600, 12])
+    few = rng.normal(scale=1.5, size=12)
+    reward = np.concatenate([rng.normal(1.0, 0.3, 600), rng.normal(0.8, 0.3, 600), few - few.mean() + 0.7])
+    share = {"a": 600 / 1212, "b": 600 / 1212, "c": 12 / 1212}
+    mixed = rng.permutation(len(arm))
+    rows = [f"{a},{r},{share[a]}\n" for a, r in zip(arm[mixed], reward[mixed], strict=True)]
+    (here / "log.csv").write_text("arm,reward,propensity\n" + "".join(rows), encoding="utf-8")
+    said = " ".join(run("optimize", "bandit", "--task", "log.csv", "--estimator", "snips", "--out", "out").out.split())
+    kept = json.loads((here / "out" / "result.json").read_text())
+    assert list(kept["values"]) == ["a", "b", "c"] and kept["sure"] is False and kept["ahead_of"] == "c"
+    assert "a less c: 0.3 [" in said and "too close to tell" in said
+    (here / "log.csv").write_text("arm,reward,propensity\n" + "".join(row for row in rows if row[0] != "c")
+                                  + f"c,0.1,{share['c']}\n", encoding="utf-8")
+    said = run("optimize", "bandit", "--task", "log.csv", "--estimator", "snips", "--vanished", "keep").out
+    assert "cannot tell: c was chosen once" in " ".join(said.split()), "infinite intervals block too"
 
 
 def test_intervals_of_several_say_that_they_hold_at_once(run, here):

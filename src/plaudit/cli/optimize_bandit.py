@@ -142,7 +142,7 @@ def _at_once(n: int, what: str) -> str:
 
 
 def _decide(args: BanditArgs) -> int:
-    """Values every arm of a log, and the best against the runner-up and against what the log itself did."""
+    """Values every arm of a log, and says whether the best is ahead of every other."""
     log = _log(args)
     clusters = log.spell_N if args.hold else None
     settled = log
@@ -163,34 +163,36 @@ def _decide(args: BanditArgs) -> int:
     console.print(f"{settled.N:,} of {log.N + log.dropped:,} rows; {log.dropped} left out for want of a reward; "
                   f"95% intervals{_at_once(len(order), 'arms')}")
     result: dict[str, Any] = {"values": {name: v.to_json() for name, v in values.items()}, "best": order[0]}
-    if ahead is not None:
-        sure = ahead.exceeds(0.0) is True
+    if ahead:
+        other, least = next(iter(ahead.items()))
+        sure = least.exceeds(0.0) is True
         says = f"take {order[0]}" if sure else "too close to tell; log more, or take either" \
-            if math.isfinite(ahead.low) else f"cannot tell: {_too_little(settled, order[:2], clusters)}"
+            if math.isfinite(least.low) else f"cannot tell: {_too_little(settled, [order[0], other], clusters)}"
         pairs = math.comb(len(order), 2)
-        result |= {"ahead": ahead.to_json(), "sure": sure, "says": says,
+        result |= {"ahead": least.to_json(), "ahead_of": other, "sure": sure, "says": says,
                    "confidence": {"values": each_of(len(order)), "ahead": each_of(pairs)}}
-        console.print(f"{order[0]} less {order[1]}: {ahead}"
+        console.print(f"{order[0]} less {other}: {least}"
                       f"{f', an interval for all {pairs} pairs at once' if pairs > 1 else ''}: {says}")
     _save(args, result, [])
     return 0
 
 
-def valued(log: Log, *, estimator: Estimator, clusters: Any = None) -> tuple[dict[str, Interval], Interval | None]:
-    """The value of each arm of a log, the best first, and that of the best less that of the runner-up.
+def valued(log: Log, *, estimator: Estimator, clusters: Any = None) -> tuple[dict[str, Interval], dict[str, Interval]]:
+    """The value of each arm of a log, the best first, and that of the best less that of each other.
 
-    They are chosen by the numbers that the intervals are made of, so those of all arms hold at once, and those of all
-    pairs.
+    Of the others the first is the one that the best is least surely ahead of: the lowest lower bound. Arms are chosen
+    by the numbers that the intervals are made of, so those of all arms hold at once, and those of all pairs.
     """
     from plaudit.tasks.bandits.offpolicy import compare, evaluate
 
     taken = [name for k, name in enumerate(log.arms) if (log.arm_N == k).any()]
     found = {name: evaluate(log, name, estimator=estimator, clusters=clusters, confidence=each_of(len(taken)))
              for name in taken}
-    order = sorted(found, key=lambda name: -found[name].mean)
-    ahead = compare(log, order[0], order[1], estimator=estimator, clusters=clusters,
-                    confidence=each_of(math.comb(len(order), 2))) if len(order) > 1 else None
-    return {name: found[name] for name in order}, ahead
+    best, *others = sorted(found, key=lambda name: -found[name].mean)
+    ahead = {name: compare(log, best, name, estimator=estimator, clusters=clusters,
+                           confidence=each_of(math.comb(len(taken), 2))) for name in others}
+    return ({name: found[name] for name in (best, *others)},
+            {name: ahead[name] for name in sorted(others, key=lambda name: ahead[name].low)})
 
 
 def _too_little(log: Log, arms: list[str], clusters: Any) -> str:

@@ -13,16 +13,17 @@ Answer = Callable[[Any, int], Any]
 
 
 @pytest.fixture
-def answering() -> Callable[[Answer], AbstractContextManager[tuple[str, list[Any]]]]:
+def answering() -> Callable[..., AbstractContextManager[tuple[str, list[Any]]]]:
     """A server that says what it is told to: answer(body, number of the request) -> JSON, bytes, or (status, either).
 
+    `get()` is the status and the JSON of plain requests; without it they are not found.
     As a context it gives its URL and the list of what was asked: path, body, Authorization.
     """
     return serve
 
 
 @contextmanager
-def serve(answer: Answer) -> Iterator[tuple[str, list[Any]]]:
+def serve(answer: Answer, get: Callable[[], tuple[int, Any]] | None = None) -> Iterator[tuple[str, list[Any]]]:
     asked: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -34,6 +35,17 @@ def serve(answer: Answer) -> Iterator[tuple[str, list[Any]]]:
             said = answer(body, len(asked))
             status, data = said if isinstance(said, tuple) else (200, said)
             data = data if isinstance(data, bytes) else json.dumps(data).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            if get is None:
+                self.send_error(404)
+                return
+            status, said = get()
+            data = json.dumps(said).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

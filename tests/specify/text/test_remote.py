@@ -123,6 +123,30 @@ def test_only_what_is_read_goes_over_the_wire(answering):
     assert away.reads == Reads() and away._reads is None and not away.score(rows).known.any()
 
 
+def test_columns_are_never_left_out_because_the_server_stumbled(answering, tmp_path):
+    """Without its hint each row would be worth 0, and stay so in the cache."""
+    def hinted(body: Any, _: int) -> Any:
+        values = [1.0 if hint else 0.0 for hint in body.get("hint", [None] * len(body["prompts"]))]
+        return {"scores": values, "why": [None] * len(values)}
+
+    said = {"data": [{"id": "m", "reads": {"required": [], "optional": ["hint"], "anything": False}}]}
+    asked_for: list[int] = []
+
+    def get() -> tuple[int, Any]:
+        asked_for.append(503 if len(asked_for) < 2 else 200)
+        return asked_for[-1], said if asked_for[-1] == 200 else {}
+
+    rows = of_texts(["a"] * 2, ["b", "c"], hint=[1, None])
+    with answering(hinted, get) as (url, asked):
+        remote = RemoteReward(url, cache=tmp_path / "kept", **{**QUICK, "retries": 1})
+        first = remote.score(rows)
+        assert not first.known.any() and "status 503" in next(iter(first.why)) and not asked and len(asked_for) == 2
+        for _ in range(2):
+            assert remote.score(rows).value[:, 0].tolist() == [1.0, 0.0]
+        assert len(asked) == 1 and len(asked_for) == 3
+        assert remote.score(of_texts(["a"], ["b"])).value[0, 0] == 0.0, "without columns nothing is left out"
+
+
 # --- against servers that fail ---------------------------------------------------------------------------
 
 

@@ -168,6 +168,17 @@ class RemoteReward(Reward):
     @property
     def reads(self) -> Reads:
         """The columns that the served reward reads, as `plaudit serve` says; none where a server does not say."""
+        try:
+            return self._told_reads()
+        except Failed:
+            return Reads()
+
+    def _told_reads(self) -> Reads:
+        """What the server says that it reads, asked for until it answers.
+
+        Raises:
+            Failed: where nobody answers now.
+        """
         if self._reads is None:
             try:
                 models = self.client.get(f"{self.path.rpartition('/')[0]}/v1/models")["data"]
@@ -175,7 +186,7 @@ class RemoteReward(Reward):
                 self._reads = Reads.of_json(mine["reads"])
             except Failed as failure:
                 if failure.again:
-                    return Reads()  # nobody answers now; the next question asks again
+                    raise
                 self._reads = Reads()
             except (KeyError, TypeError, IndexError, StopIteration):
                 self._reads = Reads()
@@ -186,7 +197,10 @@ class RemoteReward(Reward):
             raise BadInput("episodes", expected="Tokens with the columns prompt and completion",
                            received=type(episodes).__name__)
         told = {name: values for name, values in episodes.columns.items() if name not in (*TEXTS, *_OWN)}
-        reads = self.reads if told else Reads()
+        try:
+            reads = self._told_reads() if told else Reads()
+        except Failed as failure:
+            return _as_score([Said(None, why=failure.reason)] * episodes.B, episodes, per_token=self.per_token)
         columns = [said_of({name: values[b] for name, values in told.items()}, reads) for b in range(episodes.B)]
         said = self.ask(episodes.columns["prompt"], episodes.columns["completion"], columns)
         return _as_score(said, episodes, per_token=self.per_token)
