@@ -132,8 +132,17 @@ def bootstrap(fn: Callable[[Array], Any], data: Data, *, seed: int, n: int = 200
     rng = np.random.default_rng(seed)
     parts = [many(rows[rng.integers(len(rows), size=(r, len(rows)))]) for r in _chunks(n, rows.size)]
     estimate = float(many(rows[None])[0])
-    return _percentile(estimate, np.concatenate(parts), n=len(rows), confidence=confidence,
-                       stretch=_stretch(len(rows), len(rows) - 1, confidence))
+    return percentile_interval(estimate, np.concatenate(parts), n=len(rows), confidence=confidence)
+
+
+def percentile_interval(estimate: float, draws: Array, *, n: int, confidence: float = 0.95) -> Interval:
+    """The stretched percentile interval of bootstrap draws that the caller made from `n` independent things.
+
+    Example:
+        >>> percentile_interval(0.0, np.linspace(-1, 1, 101), n=1000).high.__round__(2)
+        0.95
+    """
+    return _percentile(estimate, draws, n=n, confidence=confidence, stretch=_stretch(n, n - 1, confidence))
 
 
 def curve_band(x: Data, *, centre: Literal["mean", "iqm"] = "mean", confidence: float = 0.95, seed: int = 0,

@@ -27,13 +27,13 @@ from plaudit.auditing.distances.basis import (
     solve_regression,
     solve_values,
 )
-from plaudit.auditing.distances.resampled import Model, canonical_by_resampling
+from plaudit.auditing.distances.resampled import Model, Resampled, canonical_by_resampling
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, UnknownReward, Unsupported
 from plaudit.core.intervals import Interval
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
-from plaudit.core.statistics import bootstrap
+from plaudit.core.statistics import bootstrap, percentile_interval
 from plaudit.core.tree import tree_map
 from plaudit.tasks.base import Task
 from plaudit.tasks.policy import RandomPolicy
@@ -47,6 +47,10 @@ TRIVIAL = 1e-4
 _ROUNDING = 1e-12
 _FOLDS = 3
 _BLOCK = 32
+_REDRAWN, _AT_ONCE = 1000, 100
+"""How many bootstrap samples an interval takes, and how many of EPIC and DARD are held at once."""
+_TWINS = 8
+"""Over how many pairs of independent estimates the floor of EPIC and DARD is averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +65,11 @@ class Distance:
 
     value: float
     interval: Interval
-    """From resampling stretches of episodes. It covers the choice of transitions; the floor shows the rest."""
+    """From resampling stretches of episodes and, for EPIC and DARD, the actions and states of their means. It does
+    not cover what is fitted: values (the floor shows those) and dynamics (see `model_r2`)."""
     floor: float
-    """The distance of the reference to itself, its canonical form estimated twice independently."""
+    """The distance of the reference to itself, its canonical form estimated twice independently; 0 for DARD where
+    its means are over all actions."""
     samples: int
     """Transitions over which the rewards were compared."""
     kind: Kind
@@ -99,7 +105,8 @@ def distance(reward: Reward, reference: Reward, task: Task, *, kind: Kind = "sta
         dynamics: whether s' is a function of (s, a). If `stochastic`, the mean over s' is a
             regression on (s, a); `auto` asks the task and otherwise takes it as deterministic.
         model: of `dard`; fitted by regression where none is given.
-        mean_samples: of `epic` and `dard`: how many (A, S') or A each mean is taken over (128 and 32).
+        mean_samples: of `epic` and `dard`: how many (A, S') or A each mean is taken over (128 and 32); DARD
+            takes all actions where they are no more than that.
 
     Raises:
         BadInput: for a discount outside [0, 1) or unknown names.
@@ -145,8 +152,7 @@ def distances(rewards: Sequence[Reward], reference: Reward, task: Task, *, kind:
     pool = drawn if episodes is None else Episodes.cat([drawn, _alike(episodes, drawn)])
     parts = canonical_by_resampling(everyone, drawn, pool, task, kind=kind, discount=discount, seeds=seeds,
                                                model=model, mean_samples=mean_samples)
-    return [_compare(parts.values, i + 1, parts.twin, parts.block, kind, model_r2=parts.model_r2)
-            for i in range(len(rewards))]
+    return [_compare_resampled(parts, i + 1, kind) for i in range(len(rewards))]
 
 
 def random_episodes(task: Task, samples: int, *, seed: int) -> Episodes:
@@ -276,21 +282,69 @@ def _rms(x: Float[Tensor, "N R"]) -> Float[Tensor, "R"]:
 # --- comparing -------------------------------------------------------------------------------------------
 
 
-def _compare(values: Float[Tensor, "N R"], index: int, twin: Float[Tensor, "N 2"], block: Tensor, kind: Kind, *,
-             model_r2: float | None = None) -> Distance:
+def _compare(values: Float[Tensor, "N R"], index: int, twin: Float[Tensor, "N 2"], block: Tensor,
+             kind: Kind) -> Distance:
     pair = torch.stack([values[:, 0], values[:, index]], -1)
+    known = _known_to_both(pair)
+    sums = _block_sums(pair[known], block[known])
+    interval = bootstrap(lambda sets: _chord(sets.sum(1)), sums, seed=0, n=_REDRAWN, vectorised=True)
+    same = torch.isfinite(twin).all(-1)
+    floor = float(_chord(_block_sums(twin[same], block[same]).sum(0)[None])[0]) if bool(same.any()) else float("nan")
+    return _distance(interval, 2.0, floor=floor, known=known, kind=kind)
+
+
+def _compare_resampled(parts: Resampled, index: int, kind: Kind) -> Distance:
+    """EPIC and DARD: what is redrawn for the interval are stretches of episodes and the columns of the means."""
+    pair = parts.values[:, [0, index]]
+    known = _known_to_both(pair)
+    block = torch.unique(parts.block[known], return_inverse=True)[1]
+    value = float(_pearson(_block_sums(pair[known], block).sum(0)[None])[0])
+    rng = np.random.default_rng(0)
+    n, M = int(block.max()) + 1, parts.terms.shape[1]
+    drawn = []
+    for _ in range(0, _REDRAWN, _AT_ONCE):
+        rows = torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n), size=_AT_ONCE).T)[block].double()
+        columns = np.ones((_AT_ONCE, M)) if parts.again is None else \
+            rng.multinomial(M, np.full(M, 1 / M), size=_AT_ONCE)
+        x, y = parts.pair(index, torch.from_numpy(columns.T).double())[:, known]
+        drawn.append(_pearson(_weighted_sums(x, y, rows)))
+    least = n if parts.again is None else min(n, M)
+    interval = percentile_interval(value, np.concatenate(drawn), n=least)
+    twins = [t[torch.isfinite(t).all(-1)] for t in parts.twins(_TWINS)]
+    squares = [float(_pearson(_block_sums(t, torch.zeros(len(t), dtype=torch.long)))[0]) ** 2 for t in twins if len(t)]
+    floor = float(np.sqrt(np.mean(squares))) if squares else float("nan")
+    return _distance(interval, 1.0, floor=floor, known=known, kind=kind, model_r2=parts.model_r2)
+
+
+def _known_to_both(pair: Float[Tensor, "N 2"]) -> Tensor:
     known = torch.isfinite(pair).all(-1)
     if int(known.sum()) < 100:
         raise UnknownReward(f"only {int(known.sum())} of {len(known)} transitions are known to both rewards; at least "
                             "100 are needed: check both with plaudit.check, or draw more samples")
-    measure = _chord if kind == "starc" else _pearson
-    sums = _block_sums(pair[known], block[known])
-    interval = bootstrap(lambda sets: measure(sets.sum(1)), sums, seed=0, n=1000, vectorised=True)
-    same = torch.isfinite(twin).all(-1)
-    floor = float(measure(_block_sums(twin[same], block[same]).sum(0)[None])[0]) if bool(same.any()) else float("nan")
-    low, high = max(0.0, interval.low), min(2.0 if kind == "starc" else 1.0, interval.high)
-    return Distance(value=interval.mean, interval=Interval(interval.mean, low, high, interval.n), floor=floor,
-                    samples=int(known.sum()), kind=kind, unknown=int((~known).sum()), model_r2=model_r2)
+    return known
+
+
+def _distance(interval: Interval, most: float, *, floor: float, known: Tensor, kind: Kind,
+              model_r2: float | None = None) -> Distance:
+    value = interval.mean
+    return Distance(value=value, interval=Interval(value, max(0.0, interval.low), min(most, interval.high), interval.n),
+                    floor=floor, samples=int(known.sum()), kind=kind, unknown=int((~known).sum()), model_r2=model_r2)
+
+
+def _weighted_sums(x: Float[Tensor, "N K"], y: Float[Tensor, "N K"], weight: Float[Tensor, "N K"]) -> np.ndarray:
+    """[K, 6]: the sums of `_block_sums` over rows that count so many times; rows unknown in one of K count 0."""
+    known = torch.isfinite(x) & torch.isfinite(y)
+    weight = torch.where(known, weight, 0.0)
+    count = weight.sum(0)
+    parts = []
+    for z in (x, y):
+        z = torch.where(known, z, 0.0)
+        z = z - (weight * z).sum(0) / count
+        size = ((weight * z * z).sum(0) / count).sqrt()
+        parts.append(z / torch.where(size > 0, size, 1.0))
+    x, y = parts
+    columns = [torch.ones_like(x), x, y, x * x, y * y, (x - y) ** 2]
+    return torch.stack([(weight * c).sum(0) for c in columns], -1).numpy()
 
 
 def _block_sums(pair: Float[Tensor, "N 2"], block: Tensor) -> np.ndarray:
