@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from plaudit.core.checkpoint import load_state, save_state, write_text
+from plaudit.core.controlled import controllers_of, costs_of
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, UnknownReward
 from plaudit.core.needs import Reads
 from plaudit.core.reward import Reward
-from plaudit.core.schedules import Controller
+from plaudit.core.schedules import Controller, warn_of_unseen
 from plaudit.core.score import Score
 from plaudit.core.seeds import Seeds
 from plaudit.core.tokens import Tokens
@@ -53,7 +54,8 @@ class AlignResult:
         history: one row a step. Means over completions: `reward` (the returns of the train reward), `watch/NAME`,
             `gold/NAME`, `length`, `kl` (nats a completion), `entropy` (nats a token), `cut` (the share that did not
             end by itself); further `unknown` and `unknown/NAME` (completions without a known return), `beta`, `lr`
-            and what the algorithm says of its step. NaN where there is no number.
+            and what the algorithm says of its step. The cost of a `Constrained` stands under the metric of its
+            multiplier, as its mean over all tokens (its limit is per token). NaN where there is no number.
     """
 
     policy: Policy
@@ -213,6 +215,8 @@ class _Run:
             self.identity["pairs"] = _digest_of({n: x for n, x in vars(pairs).items() if isinstance(x, Tensor)} | {
                 n: x for n, x in vars(pairs.tokens).items() if isinstance(x, Tensor)})
         self.done, self.history, self.warned = 0, list[dict[str, float]](), False
+        self.told = False
+        costs_of(self.reward)  # refuses two costs of one name
 
     def step(self) -> dict[str, float]:
         """Samples, scores, learns; gives the row of the history."""
@@ -231,8 +235,13 @@ class _Run:
         self.done += 1
         self.history.append(row)
         self.reward.advance(self.done / self.steps, row)
+        controllers = controllers_of(self.reward)
         if isinstance(self.config.beta, Controller):
             self.config.beta.update(self.done / self.steps, row)
+            controllers.append(self.config.beta)
+        if "loss" in moved and not self.told:
+            self.told = True
+            warn_of_unseen(controllers, row)
         return row
 
     def _sampled(self, seeds: Seeds, beta: float, lr: float, measures: bool) -> tuple[Batch, dict[str, float]]:
@@ -255,6 +264,7 @@ class _Run:
                "kl": float((old - theirs).sum(-1).mean()), "entropy": float(-old.sum() / tokens.mask.sum())}
         if measures:
             row |= self._measure(tokens)
+        row = {name: _mean(values) for name, values in score.measured.items()} | row
         row |= {f"terms/{name}": _mean_return_of(score.contribution(name), known) for name in score.terms}
         paid = torch.where(known.unsqueeze(-1), score.value, 0.0).float()
         return Batch(tokens=tokens, reward_BT=paid, known=known, old_BT=old, reference_BT=theirs, beta=beta,
@@ -328,6 +338,11 @@ def _mean_return(score: Score) -> tuple[float, int]:
     """The mean return of the rows where it is known, and how many are not."""
     known = score.known.all(-1)
     return _mean_return_of(score.value, known), int((~known).sum())
+
+
+def _mean(values: Tensor) -> float:
+    """The mean of what is known; NaN where nothing is."""
+    return float(values.double().nanmean())
 
 
 def _mean_return_of(value_BT: Tensor, known: Tensor) -> float:

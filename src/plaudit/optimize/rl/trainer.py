@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.core.checkpoint import left_over, load_state, save_state
+from plaudit.core.controlled import controllers_of
 from plaudit.core.errors import BadInput
 from plaudit.core.misspelt import Options
 from plaudit.core.reward import Reward
+from plaudit.core.schedules import of_member, warn_of_unseen
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.rl.algorithms import algorithm
 from plaudit.optimize.rl.callbacks import Callback, ProgressBar, ProgressLog
@@ -73,7 +75,7 @@ class Trainer:
         bar = [ProgressBar() if sys.stderr.isatty() else ProgressLog()] if options.progress else []
         self.callbacks, self._bar = [*callbacks, *bar], bar
         self.updates = 0
-        self._stop, self._warned = False, False
+        self._stop, self._warned, self._told = False, False, False
 
     @property
     def steps(self) -> int:
@@ -126,17 +128,23 @@ class Trainer:
         return self.trained()
 
     def _update(self, record: RunLog) -> None:
-        metrics = self.learner.iterate(self.collector, progress=self.progress)
+        learnt = self.learner.iterate(self.collector, progress=self.progress)
         self.updates += 1
-        metrics = {**self.collector.scorer.meter.flush(), **metrics}
-        if self.collector.scorer.ending_pays and not self._warned:
+        scorer = self.collector.scorer
+        costs = scorer.measured.flush()
+        metrics = {**costs, **scorer.meter.flush(), **learnt}
+        if scorer.ending_pays and not self._warned:
             self._warned = True
             log.warning("no step has paid more than 0 so far and episodes can terminate: with %s, a true terminal is "
                         "the best state there is, so the agents learn to end episodes. That is right if ending is the "
                         "goal; otherwise pay for staying, or truncate instead of terminating", self.reward.name)
         self._call("on_update", metrics, self)
         means = {name: float(v.double().nanmean()) for name, v in metrics.items()}
-        self.reward.advance(self.progress, means)
+        own = {of_member(name, m): float(v) for name in costs for m, v in zip(self.members, metrics[name], strict=True)}
+        self.reward.advance(self.progress, {**means, **own})
+        if learnt and not self._told:  # before an off-policy learner learns, its own numbers are missing
+            self._told = True
+            warn_of_unseen(controllers_of(self.reward), means)
         record.write(metrics, update=self.updates, steps=self.steps)
 
     def _show_rollout(self, rollout: Rollout) -> None:
