@@ -24,6 +24,7 @@ from plaudit.core.checkpoint import load_state, save_state, write_text
 from plaudit.core.controlled import controllers_of, costs_of
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, UnknownReward
+from plaudit.core.going_on import marks_of, refuse_other_rewards
 from plaudit.core.needs import Reads
 from plaudit.core.reward import Reward
 from plaudit.core.schedules import Controller, warn_of_unseen
@@ -209,6 +210,7 @@ class _Run:
                          "reward": self.reward.name, "others": list(self.others),
                          "prompts": _digest(map(repr, self.prompts)),
                          "reference": _digest_of(self.reference.state_dict())}
+        self.marks = marks_of([self.reward, *watch, *([] if gold is None else [gold])])
         if self.columns:
             self.identity["columns"] = _digest(map(repr, self.columns.items()))
         if pairs is not None:
@@ -310,8 +312,9 @@ class _Run:
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
         beta = self.config.beta
-        return {"format": _FORMAT, "identity": self.identity, "done": self.done, "policy": self.policy.state_dict(),
-                "update": self.update.state_dict(), "reward": self.reward.state_dict(), "history": self.history,
+        return {"format": _FORMAT, "identity": self.identity, "marks": self.marks, "done": self.done,
+                "policy": self.policy.state_dict(), "update": self.update.state_dict(),
+                "reward": self.reward.state_dict(), "history": self.history,
                 "beta": beta.state_dict() if isinstance(beta, Controller) else None}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -325,6 +328,7 @@ class _Run:
             if state["identity"].get(name) != value:
                 raise BadInput(name, expected=f"what the interrupted run had: {state['identity'].get(name)}",
                                received=value, fix="resume with the same arguments (only steps may differ)")
+        refuse_other_rewards(self.marks, state.get("marks"))
         self.policy.load_state_dict(state["policy"])
         self.update.load_state_dict(state["update"])
         self.reward.load_state_dict(state["reward"])

@@ -12,6 +12,7 @@ from typing import Any
 from plaudit.core.checkpoint import left_over, load_state, save_state
 from plaudit.core.controlled import controllers_of
 from plaudit.core.errors import BadInput
+from plaudit.core.going_on import marks_of, refuse_other_rewards
 from plaudit.core.misspelt import Options
 from plaudit.core.reward import Reward
 from plaudit.core.schedules import of_member, warn_of_unseen
@@ -68,6 +69,7 @@ class Trainer:
         scorer = Scorer(reward, others, population=len(members), rows=len(members) * self.learner.N,
                         on_unknown=on_unknown, device=device, member_ids=members)
         self.learner.prepare(scorer, planned_steps=self.planned_steps)
+        self._marks = marks_of(scorer.rewards)
         self._checkpoint_before = self._read_checkpoint()
         self.collector = Collector(task, seeds=seeds, rows=self.learner.N, scorer=scorer, member_ids=members,
                                    device=device)
@@ -172,7 +174,8 @@ class Trainer:
 
     def _checkpoint(self, out: Path) -> None:
         save_state(out / _FILE, {
-            "format": _FORMAT, "identity": self._identity(), "updates": self.updates, "warned": self._warned,
+            "format": _FORMAT, "identity": self._identity(), "marks": self._marks,
+            "updates": self.updates, "warned": self._warned,
             "learner": self.learner.state_dict(), "collector": self.collector.state_dict(),
             "callbacks": [c.state_dict() for c in self.callbacks if c not in self._bar]})
 
@@ -199,6 +202,7 @@ class Trainer:
             if mine[name] != saved.get(name):
                 raise BadInput(name, expected=f"what the interrupted run had: {saved.get(name)}", received=mine[name],
                                fix="resume with the same arguments (only steps may differ), or choose another folder")
+        refuse_other_rewards(self._marks, state.get("marks"))
         self.updates, self._warned = state["updates"], state["warned"]
         self.learner.load_state_dict(state["learner"])
         self.collector.load_state_dict(state["collector"])
