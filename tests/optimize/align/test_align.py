@@ -161,7 +161,7 @@ def test_the_price_of_kl_can_be_controlled() -> None:
 
 
 def test_a_constraint_holds_the_mean_cost_of_a_token_at_its_limit() -> None:
-    """Token 3 alone pays and costs 1. Its odds are e^((1 - price) / beta) / 3, so 0.4 needs a price of 1 - beta ln 2."""
+    """Token 3 alone pays and costs 1. Its odds are e^((1 - price) / beta) / 3: 0.4 needs a price of 1 - beta ln 2."""
     pay = TableReward(torch.tensor([[0.0, 0.0, 0.0, 1.0]]), vocab=4, name="pay")
     dear = TableReward(torch.tensor([[0.0, 0.0, 0.0, 1.0]]), vocab=4, name="dear")
     price = LagrangeMultiplier("cost", 0.4, rate=0.1)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from test_run import CONFIGS, Killed, KillAt
+from test_run import CONFIGS, KillAt, Killed
 from tiny_worlds import CopyTheBit, PayPerStep, Quadratic, Repeats
 
 import plaudit
