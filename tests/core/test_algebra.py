@@ -193,6 +193,28 @@ def test_a_multiplier_grows_while_the_cost_is_over_its_limit() -> None:
     assert torch.allclose(constrained(e), torch.where(e.mask, expected, 0.0), atol=1e-5)
 
 
+def test_a_constraint_has_one_limit_and_holds_its_cost_below_it() -> None:
+    with pytest.raises(BadInput, match="limit: expected the limit of the multiplier, 0.5, received 0.1"):
+        algebra.Constrained(progress, effort, limit=0.1, multiplier=LagrangeMultiplier("cost", 0.5))
+    with pytest.raises(BadInput, match="at_least"):
+        algebra.Constrained(progress, effort, limit=0.1, multiplier=LagrangeMultiplier("cost", 0.1, at_least=True))
+    moving = LagrangeMultiplier("cost", Linear(1.0, 0.1))
+    assert algebra.Constrained(progress, effort, limit=0.1, multiplier=moving).multiplier is moving
+
+
+@pytest.mark.parametrize("initial", [0.0, 2.0])
+def test_a_cost_is_measured_without_its_price_also_deep_inside_and_where_it_is_free(initial: float) -> None:
+    e = batch(B=4).replace(member=torch.tensor([0, 1, 1, 0]))
+    price = LagrangeMultiplier("cost", 0.1, initial=initial)
+    cost = torch.where(e.mask, effort(e), torch.nan)
+    constrained = algebra.Constrained(progress, effort, limit=0.1, multiplier=price)
+    for whole in (constrained, 3.0 * constrained.clip(max=1.0) + 2.0, constrained.gated_by(algebra.Constant(0.0)),
+                  progress.or_else(constrained), constrained.named("x"), algebra.minimum(constrained, progress)):
+        assert torch.equal(whole.score(e).measured["cost"].nan_to_num(-9), cost.nan_to_num(-9))
+    own = algebra.PerMember([progress, constrained]).score(e).measured["cost"]
+    assert bool(own[[0, 3]].isnan().all()) and torch.equal(own[[1, 2]].nan_to_num(-9), cost[[1, 2]].nan_to_num(-9))
+
+
 def test_lexicographic_ranks_by_the_first_then_the_second() -> None:
     first = reward(lambda obs: obs[..., 0].round(), range=(-9, 9), name="first")
     second = reward(lambda obs: obs[..., 1], range=(-5, 5), name="second")

@@ -131,7 +131,7 @@ def test_what_was_learnt_comes_back_and_goes_on(here, tmp_path):
     learnt = here.Scaled(0.5)
     learnt.scale = 1 / 3
     price = LagrangeMultiplier("cost", 0.1, rate=0.5)
-    before = Constrained(2.0 * learnt, reward(here.drift), limit=0.0, multiplier=price)
+    before = Constrained(2.0 * learnt, reward(here.drift), limit=0.1, multiplier=price)
     before.advance(0.1, {"cost": 0.7})
     save_reward(before, tmp_path / "out")
     after = load_reward(tmp_path / "out" / "reward.json")

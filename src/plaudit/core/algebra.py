@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any, ClassVar, cast
 
@@ -22,7 +23,7 @@ from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.joining import join_members, join_terms, join_why, over_value, put_together
 from plaudit.core.needs import Needs, Reads
 from plaudit.core.reward import UNBOUNDED, Carry, Range, Reward
-from plaudit.core.schedules import Controller, LagrangeMultiplier, Schedule
+from plaudit.core.schedules import Controller, LagrangeMultiplier, Schedule, of_member
 from plaudit.core.score import Score
 
 Weight = float | Schedule | Controller
@@ -65,7 +66,13 @@ class Node(Reward):
         """The score of the whole from the scores of the parts."""
 
     def evaluate(self, episodes: Episodes) -> Score:
-        return self.combine([part.score(episodes) for part in self.parts], episodes)
+        return self._whole([part.score(episodes) for part in self.parts], episodes)
+
+    def _whole(self, scores: Sequence[Score], episodes: Episodes) -> Score:
+        """`combine`, with what controllers inside the parts follow."""
+        score = self.combine(scores, episodes)
+        measured = {name: values for s in scores for name, values in s.measured.items()}
+        return replace(score, measured={**measured, **score.measured}) if measured else score
 
     def children(self) -> Sequence[Reward]:
         return self.parts
@@ -76,7 +83,7 @@ class Node(Reward):
     def stream(self, step: Episodes, carry: Carry) -> tuple[Score, Carry]:
         pairs = [part.stream(step, c) for part, c in zip(self.parts, carry, strict=True)]
         scores = [score for score, _ in pairs]
-        return self.scored(step, lambda: self.combine(scores, step)), [c for _, c in pairs]
+        return self.scored(step, lambda: self._whole(scores, step)), [c for _, c in pairs]
 
     def restart(self, carry: Carry, rows: Tensor) -> Carry:
         return [part.restart(c, rows) for part, c in zip(self.parts, carry, strict=True)]
@@ -332,23 +339,42 @@ class PotentialDifference(Node):
 class Constrained(Node):
     """reward - multiplier * (cost - limit): the multiplier grows while the cost stays above its limit.
 
-    The limit is per step; the controller reads the metric `cost` (mean cost per step) that the
-    learner reports through `advance` (Lagrangian relaxation, e.g. Tessler et al. 2019).
+    The limit is per step (per token for texts). A learner measures the mean cost per step and hands it to `advance`
+    under the name of the multiplier's metric; a name that the learner itself reports, such as `episode/watch/fuel`, is
+    followed instead (Lagrangian relaxation, e.g. Tessler et al. 2019).
+
+    Raises:
+        BadInput: when the multiplier has another limit, or holds the cost above it.
+
+    Example:
+        >>> price = LagrangeMultiplier("cost", 0.1, rate=2.0)
+        >>> within = Constrained(Constant(1.0), Constant(0.6), limit=0.1, multiplier=price)
+        >>> within.advance(0.5, {"cost": 0.6}); price.value
+        1.0
     """
 
     def __init__(self, reward: Reward, cost: Reward, *, limit: float, multiplier: LagrangeMultiplier) -> None:
         super().__init__([reward, cost], name=reward.name)
+        if isinstance(multiplier.limit, int | float) and multiplier.limit != limit:
+            raise BadInput("limit", expected=f"the limit of the multiplier, {multiplier.limit:g}", received=limit,
+                           fix="give both the same")
+        if multiplier.at_least:
+            raise BadInput("multiplier", expected="one that holds the cost below its limit", received="at_least=True",
+                           fix="constrain -1.0 * cost to be below -limit")
         self.limit, self.multiplier = limit, multiplier
 
     def combine(self, scores: Sequence[Score], episodes: Episodes) -> Score:
         reward, cost = scores
         price = self.multiplier.value
+        measured = {**reward.measured, **cost.measured,
+                    self.multiplier.metric: torch.where(episodes.mask, cost.value, torch.nan)}
         if price == 0:
-            return reward
+            return replace(reward, measured=measured)
         terms, weights = join_terms([(1.0, self.parts[0].name, reward), (-price, self.parts[1].name, cost)])
-        return Score.of(reward.value - price * (cost.value - self.limit), mask=episodes.mask, terms=terms,
-                        weights=weights, why=join_why(scores),
-                        members=join_members(scores, lambda xs: xs[0] - price * (xs[1] - self.limit)))
+        score = Score.of(reward.value - price * (cost.value - self.limit), mask=episodes.mask, terms=terms,
+                         weights=weights, why=join_why(scores),
+                         members=join_members(scores, lambda xs: xs[0] - price * (xs[1] - self.limit)))
+        return replace(score, measured=measured)
 
     def advance(self, progress: float, metrics: Mapping[str, float] | None = None) -> None:
         super().advance(progress, metrics)
@@ -400,6 +426,9 @@ class PerMember(Node):
     Its terms are those that any member has, each as what it paid (value times weight, since members may weigh the
     same term differently). A term that a row's own member lacks paid 0 there, and is unknown where the row is.
 
+    A constraint of a member follows the cost of that member alone (`advance` reads it under `of_member`); controllers
+    of other metrics see the mean of the population.
+
     Raises:
         BadInput: without a reward, or (inside `score`, so as the reason of an unknown) where rows have no member, or
             one that has no reward here.
@@ -425,6 +454,12 @@ class PerMember(Node):
     def combine(self, scores: Sequence[Score], episodes: Episodes) -> Score:
         own = [(rows, scores[m].rows(rows)) for m, rows in self._rows(episodes)]
         return put_together(own, episodes, dtype=reduce(torch.promote_types, (s.value.dtype for s in scores)))
+
+    def advance(self, progress: float, metrics: Mapping[str, float] | None = None) -> None:
+        known = metrics or {}
+        for m, part in enumerate(self.parts):
+            own = {name: known[of_member(name, m)] for name in known if of_member(name, m) in known}
+            part.advance(progress, {**known, **own})
 
     def refuse_others(self, ids: Iterable[int], *, argument: str = "episodes.member") -> None:
         """Raises `BadInput` where an id has no reward here."""

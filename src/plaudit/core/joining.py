@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,13 +37,17 @@ def put_together(parts: Sequence[tuple[Int[Tensor, "_"], Score]], episodes: Epis
     for rows, score in parts:
         for term in score.terms:
             terms.setdefault(term, lacking.clone())[rows] = score.contribution(term).to(dtype)
+    measured: dict[str, Tensor] = {}
+    for rows, score in parts:
+        for name, values in score.measured.items():
+            measured.setdefault(name, torch.full_like(value, torch.nan))[rows] = values.to(dtype)
     members = equally_many([score for _, score in parts])
     if members is None:
-        return Score.of(value, mask=episodes.mask, terms=terms, why=why)
+        return replace(Score.of(value, mask=episodes.mask, terms=terms, why=why), measured=measured)
     opinions = value.new_zeros(len(members[0]), *value.shape)
     for (rows, _), own in zip(parts, members, strict=True):
         opinions[:, rows] = own.to(value.dtype)
-    return Score.of(value, mask=episodes.mask, terms=terms, why=why, members=opinions)
+    return replace(Score.of(value, mask=episodes.mask, terms=terms, why=why, members=opinions), measured=measured)
 
 
 def equally_many(scores: Sequence[Score]) -> list[Tensor] | None:

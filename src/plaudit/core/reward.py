@@ -6,6 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -207,5 +208,4 @@ def _has(episodes: Episodes, need: str) -> bool:
 
 
 def _with_own_term(score: Score, name: str) -> Score:
-    return Score(value=score.value, known=score.known, mask=score.mask, terms={name: score.value},
-                 weights={name: 1.0}, members=score.members, why=score.why)
+    return replace(score, terms={name: score.value}, weights={name: 1.0})

@@ -6,13 +6,17 @@ schedules are functions of the progress alone, controllers remember their value 
 
 from __future__ import annotations
 
+import difflib
+import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, MISSING, dataclass, fields
 from typing import Any, TypeAlias, cast
 
 from plaudit.core.errors import BadInput
+
+log = logging.getLogger(__name__)
 
 # --- schedules ---------------------------------------------------------------------------------------
 
@@ -213,6 +217,20 @@ class Controller(ABC):
     def spec(self) -> dict[str, Any]:
         """JSON from which `weight_from_spec` makes this controller as it was in the beginning."""
         return _spec(self)
+
+
+def of_member(metric: str, member: int) -> str:
+    """The name of one member's own number of a metric of a population."""
+    return f"{metric}@{member}"
+
+
+def warn_of_unseen(controllers: Iterable[Controller], metrics: Iterable[str]) -> None:
+    """Warns of controllers that follow a metric which a run does not have, so that they would never move."""
+    known = sorted(set(metrics))
+    for metric in sorted({c.metric for c in controllers if not c.updates} - {*known}):
+        near = difflib.get_close_matches(metric, known, 1)
+        log.warning("no value of %s was seen, which a controller follows, so it does not move%s; the metrics of this "
+                    "run: %s", metric, f" (did you mean {near[0]}?)" if near else "", ", ".join(known))
 
 
 @dataclass(eq=False)

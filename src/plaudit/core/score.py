@@ -41,6 +41,9 @@ class Score:
     """The ensemble's separate opinions; uncertainty is never kept as a marginal std."""
     why: Mapping[str, Bool[Tensor, "B T"]] = field(default_factory=dict[str, Tensor])
     """Reasons for what is unknown, each with the steps it concerns."""
+    measured: Mapping[str, Float[Tensor, "B T"]] = field(default_factory=dict[str, Tensor])
+    """What controllers inside the reward follow, by the name of their metric: the costs of constraints as they were
+    computed, without their price. NaN where unknown, and at steps that do not count."""
 
     @staticmethod
     def of(value: Float[Tensor, "B T"], *, mask: Bool[Tensor, "B T"],
@@ -88,7 +91,8 @@ class Score:
         """Some rows, with all that is known of them."""
         return Score(value=self.value[index], known=self.known[index], mask=self.mask[index], weights=self.weights,
                      terms={n: t[index] for n, t in self.terms.items()}, why={r: m[index] for r, m in self.why.items()},
-                     members=None if self.members is None else self.members[:, index])
+                     members=None if self.members is None else self.members[:, index],
+                     measured={n: x[index] for n, x in self.measured.items()})
 
     def counts(self) -> dict[str, int]:
         """How many steps are unknown, by reason."""

@@ -88,11 +88,12 @@ class Versus(Node):
         player = torch.arange(2, device=episodes.device).repeat_interleave(B)
         match = torch.arange(B, device=episodes.device).repeat(2)
         score = self.team.score(Episodes.cat([mine, theirs]).replace(group=match, agent=player))
-        return Score.of(score.value[:B], mask=episodes.mask, weights=score.weights,
-                        terms={name: term[:B] for name, term in score.terms.items()},
-                        members=None if score.members is None else score.members[:, :B],
-                        why={reason: at[:B] for reason, at in score.why.items()},
-                        reason="the reward of a player of the match is unknown")
+        own = Score.of(score.value[:B], mask=episodes.mask, weights=score.weights,
+                       terms={name: term[:B] for name, term in score.terms.items()},
+                       members=None if score.members is None else score.members[:, :B],
+                       why={reason: at[:B] for reason, at in score.why.items()},
+                       reason="the reward of a player of the match is unknown")
+        return replace(own, measured={name: values[:B] for name, values in score.measured.items()})
 
     def combine(self, scores: Sequence[Score], episodes: Episodes) -> Score:
         return self.evaluate(episodes)

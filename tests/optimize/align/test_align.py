@@ -10,14 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from plaudit.core.algebra import Constant, Constrained
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, PlauditError, UnknownReward
 from plaudit.core.functions import reward
 from plaudit.core.needs import Needs
 from plaudit.core.reward import Reward
-from plaudit.core.schedules import Linear, TargetController
+from plaudit.core.schedules import LagrangeMultiplier, Linear, TargetController
 from plaudit.core.score import Score
-from plaudit.optimize.align import AlignConfig, TablePolicy, TableReward, align, measure, pairs_of_texts, tilted
+from plaudit.optimize.align import (
+    AlignConfig,
+    AlignResult,
+    TablePolicy,
+    TableReward,
+    align,
+    measure,
+    pairs_of_texts,
+    tilted,
+)
 
 BETA = 0.5
 VALUES = torch.tensor([[0.0, 1.0, -0.5, 0.3], [0.8, 0.0, 0.4, -1.0]])
@@ -150,6 +160,33 @@ def test_the_price_of_kl_can_be_controlled() -> None:
         replace(config, beta=0.05))).curve("kl")[-20:]) / 20 < 0.5
 
 
+def test_a_constraint_holds_the_mean_cost_of_a_token_at_its_limit() -> None:
+    """Token 3 alone pays and costs 1. Its odds are e^((1 - price) / beta) / 3: 0.4 needs a price of 1 - beta ln 2."""
+    pay = TableReward(torch.tensor([[0.0, 0.0, 0.0, 1.0]]), vocab=4, name="pay")
+    dear = TableReward(torch.tensor([[0.0, 0.0, 0.0, 1.0]]), vocab=4, name="dear")
+    price = LagrangeMultiplier("cost", 0.4, rate=0.1)
+
+    def chosen(reward: Reward) -> AlignResult:
+        return align(TablePolicy(torch.zeros(1, 4)), reward, [0], watch=[dear], steps=150, progress=False,
+                     config=AlignConfig(prompts=1, samples=128, lr=0.1, beta=0.5))
+
+    assert sum(chosen(pay).curve("watch/dear")[-30:]) / 30 > 0.6
+    held = chosen(Constrained(pay, dear, limit=0.4, multiplier=price))
+    assert held.curve("cost") == pytest.approx(held.curve("watch/dear")), "one token each"
+    assert sum(held.curve("cost")[-30:]) / 30 == pytest.approx(0.4, abs=0.05)
+    assert price.value == pytest.approx(1 - 0.5 * math.log(2), abs=0.1) and price.updates == 150
+
+
+def test_a_controller_of_what_no_step_reports_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    for metric, times in (("klm", 1), ("kl", 0)):
+        caplog.clear()
+        align(TablePolicy(LOGITS), TableReward(VALUES, vocab=4), [0, 1], steps=3, progress=False,
+              config=replace(RECIPES["rloo"], beta=TargetController(metric, 0.1)))
+        said = [r.getMessage() for r in caplog.records if "no value of" in r.getMessage()]
+        assert len(said) == times
+        assert not times or "did you mean kl?" in said[0] and "entropy" in said[0]
+
+
 class Killed(Exception):
     """What a kill looks like from inside."""
 
@@ -233,3 +270,16 @@ def test_a_run_on_other_pairs_is_not_gone_on_with(tmp_path: Path) -> None:
     run(1, resume=True)
     with pytest.raises(BadInput, match="pairs: expected what the interrupted run had"):
         run(2, resume=True)
+
+
+def test_a_run_does_not_go_on_with_another_reward_of_the_same_name(tmp_path: Path) -> None:
+    def run(weight: float, steps: int, *, watched: float = 1.0, resume: bool = True) -> None:
+        align(TablePolicy(LOGITS), (weight * Constant(1.0)).named("pay"), [0, 1], steps=steps, out=tmp_path / "run",
+              watch=[Constant(watched).named("seen")], config=RECIPES["rloo"], resume=resume, progress=False)
+
+    run(1.0, 2, resume=False)
+    run(1.0, 3)
+    with pytest.raises(BadInput, match="reward pay: expected the reward of the interrupted run, received another"):
+        run(2.0, 4)
+    with pytest.raises(BadInput, match="reward seen"):
+        run(1.0, 4, watched=2.0)

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 import torch
-from tiny_worlds import CopyTheBit, Quadratic, Repeats
+from tiny_worlds import CopyTheBit, CopyTwoBits, PayPerStep, Quadratic, Repeats
 
 import plaudit
 from plaudit.core.checkpoint import load_state
@@ -412,3 +412,46 @@ def test_a_reward_across_the_batch_sees_one_member_at_a_time():
 
     train("ppo", CopyTheBit(), reward=Rank(), population=2, steps=32, progress=False, config=CONFIGS["ppo"])
     assert seen == [{0}, {1}]
+
+
+PAYS = "def pays(obs):\n    return 2.0 * obs[..., 0]\n"
+
+
+def test_a_run_does_not_go_on_with_another_reward_of_the_same_name(tmp_path):
+    from plaudit.core.checkpoint import save_state
+    from plaudit.core.targets import load_target
+
+    def run(place="rewards.py", code=PAYS, weight=1.0, more=0, watched="pays", **options):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(code)
+        pays = plaudit.reward(load_target(f"{tmp_path / place}:pays").thing)
+        other = load_target(f"{tmp_path / place}:{watched}").thing
+        train("ppo", CopyTheBit(), reward=(weight * pays).named("paid"), steps=32 * (2 + more), progress=False,
+              others=[plaudit.reward(other, name="seen").with_role("watch")], config=CONFIGS["ppo"],
+              out=tmp_path / "run", **options)
+
+    run()
+    run(more=1, resume=True)
+    run(more=2, resume=True, place="elsewhere/rewards.py")
+    before = (tmp_path / "run/checkpoint.safetensors").read_bytes()
+    with pytest.raises(BadInput, match="reward paid: .*received one whose file has changed since"):
+        run(more=3, resume=True, code=PAYS.replace("2.0", "-2.0"))
+    with pytest.raises(BadInput, match="reward paid: .*received another one of this name"):
+        run(more=3, resume=True, weight=3.0)
+    both = PAYS + "\n\ndef pays_not(obs):\n    return -obs[..., 0]\n"
+    with pytest.raises(BadInput, match="reward paid"):
+        run(more=3, resume=True, code=both, watched="pays_not")
+    assert (tmp_path / "run/checkpoint.safetensors").read_bytes() == before
+    older = {name: value for name, value in everything(tmp_path / "run").items() if name != "marks"}
+    save_state(tmp_path / "run/checkpoint.safetensors", older)
+    run(more=3, resume=True, weight=3.0)
+    assert everything(tmp_path / "run")["updates"] == 5
+
+
+def test_policies_do_not_play_where_observations_or_actions_have_another_form():
+    trained = train("ppo", CopyTheBit(), steps=32, progress=False, config=CONFIGS["ppo"])
+    with pytest.raises(BadInput, match=r"task.obs_space: expected .*Box.*received Dict"):
+        trained.play(episodes=2, task=CopyTwoBits())
+    with pytest.raises(BadInput, match=r"task.action_space: expected .*Discrete.*received Box"):
+        trained.play(episodes=2, task=Quadratic())
+    assert trained.play(episodes=2, task=PayPerStep()).B == 2

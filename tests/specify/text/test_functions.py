@@ -308,7 +308,7 @@ def test_a_composed_reward_of_texts_is_saved_with_its_schedules_gates_and_constr
     def composed():
         gated = text_reward(pool_functions.size, name="size").gated_by(text_reward(pool_functions.nonempty))
         price = LagrangeMultiplier(metric="size", limit=1.0, rate=0.5)
-        return Linear(2.0, 0.0) * Constrained(gated, text_reward(pool_functions.size, name="cost"), limit=2.0,
+        return Linear(2.0, 0.0) * Constrained(gated, text_reward(pool_functions.size, name="cost"), limit=1.0,
                                               multiplier=price) + FromTRL(pool_functions.lengths)
 
     rows = of_texts(["p"] * 3, ["", "b", "ccc"])
@@ -321,7 +321,7 @@ def test_a_composed_reward_of_texts_is_saved_with_its_schedules_gates_and_constr
         one.advance(0.5, {"size": 2.0})
     expected = value_of(never_stopped, rows)
     assert value_of(restored, rows) == expected != value_of(composed(), rows)
-    assert value_of(restored, rows)[2] == pytest.approx(1.0 * (3 - 1.5 * (3 - 2)) + 3), "closed form"
+    assert value_of(restored, rows)[2] == pytest.approx(1.0 * (3 - 1.5 * (3 - 1)) + 3), "closed form"
     with pytest.raises(BadInput, match="consent|trust|below this folder|working folder"):
         (tmp_path / "elsewhere").mkdir()
         load_reward(tmp_path / "reward")

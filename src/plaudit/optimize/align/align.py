@@ -21,11 +21,13 @@ import torch
 from torch import Tensor
 
 from plaudit.core.checkpoint import load_state, save_state, write_text
+from plaudit.core.controlled import controllers_of, costs_of
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, UnknownReward
+from plaudit.core.going_on import marks_of, refuse_other_rewards
 from plaudit.core.needs import Reads
 from plaudit.core.reward import Reward
-from plaudit.core.schedules import Controller
+from plaudit.core.schedules import Controller, warn_of_unseen
 from plaudit.core.score import Score
 from plaudit.core.seeds import Seeds
 from plaudit.core.tokens import Tokens
@@ -53,7 +55,8 @@ class AlignResult:
         history: one row a step. Means over completions: `reward` (the returns of the train reward), `watch/NAME`,
             `gold/NAME`, `length`, `kl` (nats a completion), `entropy` (nats a token), `cut` (the share that did not
             end by itself); further `unknown` and `unknown/NAME` (completions without a known return), `beta`, `lr`
-            and what the algorithm says of its step. NaN where there is no number.
+            and what the algorithm says of its step. The cost of a `Constrained` stands under the metric of its
+            multiplier, as its mean over all tokens (its limit is per token). NaN where there is no number.
     """
 
     policy: Policy
@@ -207,12 +210,15 @@ class _Run:
                          "reward": self.reward.name, "others": list(self.others),
                          "prompts": _digest(map(repr, self.prompts)),
                          "reference": _digest_of(self.reference.state_dict())}
+        self.marks = marks_of([self.reward, *watch, *([] if gold is None else [gold])])
         if self.columns:
             self.identity["columns"] = _digest(map(repr, self.columns.items()))
         if pairs is not None:
             self.identity["pairs"] = _digest_of({n: x for n, x in vars(pairs).items() if isinstance(x, Tensor)} | {
                 n: x for n, x in vars(pairs.tokens).items() if isinstance(x, Tensor)})
         self.done, self.history, self.warned = 0, list[dict[str, float]](), False
+        self.told = False
+        costs_of(self.reward)  # refuses two costs of one name
 
     def step(self) -> dict[str, float]:
         """Samples, scores, learns; gives the row of the history."""
@@ -231,8 +237,13 @@ class _Run:
         self.done += 1
         self.history.append(row)
         self.reward.advance(self.done / self.steps, row)
+        controllers = controllers_of(self.reward)
         if isinstance(self.config.beta, Controller):
             self.config.beta.update(self.done / self.steps, row)
+            controllers.append(self.config.beta)
+        if "loss" in moved and not self.told:
+            self.told = True
+            warn_of_unseen(controllers, row)
         return row
 
     def _sampled(self, seeds: Seeds, beta: float, lr: float, measures: bool) -> tuple[Batch, dict[str, float]]:
@@ -255,6 +266,7 @@ class _Run:
                "kl": float((old - theirs).sum(-1).mean()), "entropy": float(-old.sum() / tokens.mask.sum())}
         if measures:
             row |= self._measure(tokens)
+        row = {name: _mean(values) for name, values in score.measured.items()} | row
         row |= {f"terms/{name}": _mean_return_of(score.contribution(name), known) for name in score.terms}
         paid = torch.where(known.unsqueeze(-1), score.value, 0.0).float()
         return Batch(tokens=tokens, reward_BT=paid, known=known, old_BT=old, reference_BT=theirs, beta=beta,
@@ -300,8 +312,9 @@ class _Run:
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
         beta = self.config.beta
-        return {"format": _FORMAT, "identity": self.identity, "done": self.done, "policy": self.policy.state_dict(),
-                "update": self.update.state_dict(), "reward": self.reward.state_dict(), "history": self.history,
+        return {"format": _FORMAT, "identity": self.identity, "marks": self.marks, "done": self.done,
+                "policy": self.policy.state_dict(), "update": self.update.state_dict(),
+                "reward": self.reward.state_dict(), "history": self.history,
                 "beta": beta.state_dict() if isinstance(beta, Controller) else None}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -315,6 +328,7 @@ class _Run:
             if state["identity"].get(name) != value:
                 raise BadInput(name, expected=f"what the interrupted run had: {state['identity'].get(name)}",
                                received=value, fix="resume with the same arguments (only steps may differ)")
+        refuse_other_rewards(self.marks, state.get("marks"))
         self.policy.load_state_dict(state["policy"])
         self.update.load_state_dict(state["update"])
         self.reward.load_state_dict(state["reward"])
@@ -328,6 +342,11 @@ def _mean_return(score: Score) -> tuple[float, int]:
     """The mean return of the rows where it is known, and how many are not."""
     known = score.known.all(-1)
     return _mean_return_of(score.value, known), int((~known).sum())
+
+
+def _mean(values: Tensor) -> float:
+    """The mean of what is known; NaN where nothing is."""
+    return float(values.double().nanmean())
 
 
 def _mean_return_of(value_BT: Tensor, known: Tensor) -> float:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from plaudit.core.controlled import costs_of
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.joining import equally_many
@@ -79,7 +80,8 @@ class Scorer:
         self.train, self.others, self.rewards = train, list(others), [train, *others]
         self.population, self.rows, self.on_unknown = population, rows, on_unknown
         self.member_ids = list(range(population) if member_ids is None else member_ids)
-        self.meter = Meter()
+        self.meter, self.measured = Meter(), Meter()
+        costs_of(train)  # refuses two costs of one name
         self._refuse()
         self.streaming = [r for r in self.rewards if r.needs.time == "prefix"]
         self._carries: list[Any] = [r.start(rows) for r in self.streaming]
@@ -170,6 +172,8 @@ class Scorer:
     def _log(self, scores: Sequence[Score], episodes: Episodes) -> None:
         P = self.population
         by_member = lambda x: x.reshape(P, -1)  # noqa: E731
+        for name, values in scores[0].measured.items():
+            self.measured.mean(name, by_member(values))
         for r, s in zip(self.rewards, scores, strict=True):
             self.meter.mean(f"reward/{r.role}/{r.name}", by_member(s.value))
             self.meter.count(f"unknown/{r.role}/{r.name}", by_member(~s.known))
@@ -258,6 +262,7 @@ def _cat(scores: Sequence[Score], dim: int) -> Score:
         weights[n] = next(iter(found)) if alike else 1.0
         terms[n] = torch.cat([torch.where(s.known, 0.0, s.value) if n not in s.terms else s.terms[n] if alike
                               else s.contribution(n) for s in scores], dim)
+    nothing = [torch.full_like(s.value, torch.nan) for s in scores]
     reasons = {reason for s in scores for reason in s.why}
     no = [torch.zeros_like(s.mask) for s in scores]
     members = equally_many(scores)
@@ -266,7 +271,9 @@ def _cat(scores: Sequence[Score], dim: int) -> Score:
         known=torch.cat([s.known for s in scores], dim),
         mask=torch.cat([s.mask for s in scores], dim),
         why={r: torch.cat([s.why.get(r, o) for s, o in zip(scores, no, strict=True)], dim) for r in sorted(reasons)},
-        members=None if members is None else torch.cat(members, dim + 1))
+        members=None if members is None else torch.cat(members, dim + 1),
+        measured={n: torch.cat([s.measured.get(n, o) for s, o in zip(scores, nothing, strict=True)], dim)
+                  for n in dict.fromkeys(n for s in scores for n in s.measured)})
 
 
 def _or_zero(x: Tensor | None, like: Tensor) -> Tensor:

@@ -104,6 +104,21 @@ def _choices(space: gymnasium.Space[Any]) -> tuple[list[int], list[int]]:
                       "(gymnasium.wrappers.TransformAction changes one into another)")
 
 
+def same_layout(one: gymnasium.Space[Any], other: gymnasium.Space[Any]) -> bool:
+    """Whether two spaces hold elements of one form; boxes may have other bounds.
+
+    Example:
+        >>> from gymnasium.spaces import Box, Discrete
+        >>> same_layout(Box(0, 1, (2,)), Box(0, 9, (2,))), same_layout(Box(0, 1, (1,)), Discrete(2))
+        (True, False)
+    """
+    if isinstance(one, spaces.Box) and isinstance(other, spaces.Box):
+        return one.shape == other.shape and picture_axes(one) == picture_axes(other)
+    if isinstance(one, spaces.Dict) and isinstance(other, spaces.Dict):
+        return [*one.spaces] == [*other.spaces] and all(same_layout(one[key], other[key]) for key in one.spaces)
+    return one == other
+
+
 def _size(space: gymnasium.Space[Any], where: str) -> int:
     if isinstance(space, spaces.Box):
         return math.prod(space.shape)

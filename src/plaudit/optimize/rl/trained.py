@@ -20,6 +20,7 @@ from plaudit.core.seeds import Seeds, counter_uniform
 from plaudit.core.tree import Tree, leaves, tree_map
 from plaudit.optimize.rl.algorithms import algorithm
 from plaudit.optimize.rl.learner import Actor, Learner
+from plaudit.optimize.rl.spaces import same_layout
 from plaudit.tasks.base import Task
 
 _FORMAT = "plaudit.trained.1"
@@ -97,9 +98,17 @@ class Trained:
             seed: Seed of the first states (and of the samples).
             deterministic: Whether the most probable action is taken.
             task: Where they act, with the same spaces; None is the task that was learnt.
+
+        Raises:
+            BadInput: when there are no episodes, or the spaces are others.
         """
         from plaudit.tasks.rollouts import rollout
 
+        for name in ("obs_space", "action_space") if task is not None else ():
+            wanted, given = getattr(self.task, name), getattr(task, name)
+            if not same_layout(wanted, given):
+                raise BadInput(f"task.{name}", expected=f"that of the task that was learnt, {wanted}",
+                               received=given, fix="play where observations and actions have the same form")
         if episodes < 1:
             raise BadInput("episodes", expected="an integer >= 1", received=episodes)
         P = len(self.members)

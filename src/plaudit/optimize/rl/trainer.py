@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.core.checkpoint import left_over, load_state, save_state
+from plaudit.core.controlled import controllers_of
 from plaudit.core.errors import BadInput
+from plaudit.core.going_on import marks_of, refuse_other_rewards
 from plaudit.core.misspelt import Options
 from plaudit.core.reward import Reward
+from plaudit.core.schedules import of_member, warn_of_unseen
 from plaudit.core.seeds import Seeds
 from plaudit.optimize.rl.algorithms import algorithm
 from plaudit.optimize.rl.callbacks import Callback, ProgressBar, ProgressLog
@@ -66,6 +69,7 @@ class Trainer:
         scorer = Scorer(reward, others, population=len(members), rows=len(members) * self.learner.N,
                         on_unknown=on_unknown, device=device, member_ids=members)
         self.learner.prepare(scorer, planned_steps=self.planned_steps)
+        self._marks = marks_of(scorer.rewards)
         self._checkpoint_before = self._read_checkpoint()
         self.collector = Collector(task, seeds=seeds, rows=self.learner.N, scorer=scorer, member_ids=members,
                                    device=device)
@@ -73,7 +77,7 @@ class Trainer:
         bar = [ProgressBar() if sys.stderr.isatty() else ProgressLog()] if options.progress else []
         self.callbacks, self._bar = [*callbacks, *bar], bar
         self.updates = 0
-        self._stop, self._warned = False, False
+        self._stop, self._warned, self._told = False, False, False
 
     @property
     def steps(self) -> int:
@@ -126,17 +130,23 @@ class Trainer:
         return self.trained()
 
     def _update(self, record: RunLog) -> None:
-        metrics = self.learner.iterate(self.collector, progress=self.progress)
+        learnt = self.learner.iterate(self.collector, progress=self.progress)
         self.updates += 1
-        metrics = {**self.collector.scorer.meter.flush(), **metrics}
-        if self.collector.scorer.ending_pays and not self._warned:
+        scorer = self.collector.scorer
+        costs = scorer.measured.flush()
+        metrics = {**costs, **scorer.meter.flush(), **learnt}
+        if scorer.ending_pays and not self._warned:
             self._warned = True
             log.warning("no step has paid more than 0 so far and episodes can terminate: with %s, a true terminal is "
                         "the best state there is, so the agents learn to end episodes. That is right if ending is the "
                         "goal; otherwise pay for staying, or truncate instead of terminating", self.reward.name)
         self._call("on_update", metrics, self)
         means = {name: float(v.double().nanmean()) for name, v in metrics.items()}
-        self.reward.advance(self.progress, means)
+        own = {of_member(name, m): float(v) for name in costs for m, v in zip(self.members, metrics[name], strict=True)}
+        self.reward.advance(self.progress, {**means, **own})
+        if learnt and not self._told:  # before an off-policy learner learns, its own numbers are missing
+            self._told = True
+            warn_of_unseen(controllers_of(self.reward), means)
         record.write(metrics, update=self.updates, steps=self.steps)
 
     def _show_rollout(self, rollout: Rollout) -> None:
@@ -164,7 +174,8 @@ class Trainer:
 
     def _checkpoint(self, out: Path) -> None:
         save_state(out / _FILE, {
-            "format": _FORMAT, "identity": self._identity(), "updates": self.updates, "warned": self._warned,
+            "format": _FORMAT, "identity": self._identity(), "marks": self._marks,
+            "updates": self.updates, "warned": self._warned,
             "learner": self.learner.state_dict(), "collector": self.collector.state_dict(),
             "callbacks": [c.state_dict() for c in self.callbacks if c not in self._bar]})
 
@@ -191,6 +202,7 @@ class Trainer:
             if mine[name] != saved.get(name):
                 raise BadInput(name, expected=f"what the interrupted run had: {saved.get(name)}", received=mine[name],
                                fix="resume with the same arguments (only steps may differ), or choose another folder")
+        refuse_other_rewards(self._marks, state.get("marks"))
         self.updates, self._warned = state["updates"], state["warned"]
         self.learner.load_state_dict(state["learner"])
         self.collector.load_state_dict(state["collector"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -121,11 +122,10 @@ class Caller:
         """What controllers see: the mean return of each term, and the mean cost per step of each constraint."""
         means = {n: _mean(t) for n, t in score.terms.items()}
         for part in parts_of(self.reward):
-            if isinstance(part, Constrained):  # a price of 0 leaves the cost out of the terms
-                cost = part.parts[1]
-                value = cost.score(episodes).value[episodes.mask]
-                known = value[torch.isfinite(value)]
-                means[cost.name] = means["cost"] = float(known.double().mean()) if len(known) else None
+            if isinstance(part, Constrained) and part.multiplier.metric in score.measured:
+                value = float(score.measured[part.multiplier.metric].double().nanmean())
+                means[part.parts[1].name] = means["cost"] = value if math.isfinite(value) else None
+                means.setdefault(part.multiplier.metric, means["cost"])
         return {n: m for n, m in means.items() if m is not None}
 
     def _verdicts(self, score: Score, episodes: Episodes) -> Verdicts:
