@@ -23,7 +23,7 @@ from plaudit.core.errors import BadInput, Unsupported
 from plaudit.core.joining import join_members, join_terms, join_why, over_value, put_together
 from plaudit.core.needs import Needs, Reads
 from plaudit.core.reward import UNBOUNDED, Carry, Range, Reward
-from plaudit.core.schedules import Controller, LagrangeMultiplier, Schedule, of_member
+from plaudit.core.schedules import Controller, LagrangeMultiplier, Schedule, number_of, of_member, value_of
 from plaudit.core.score import Score
 
 Weight = float | Schedule | Controller
@@ -33,7 +33,7 @@ def as_reward(thing: Reward | float | Callable[..., Any]) -> Reward:
     """A reward as it is, a number as a constant reward, a plain function as `plaudit.reward` reads it."""
     if isinstance(thing, Reward):
         return thing
-    number = _number(thing)
+    number = number_of(thing)
     if number is not None:
         return Constant(number)
     if not callable(thing):
@@ -118,7 +118,7 @@ class Sum(Node):
     def __init__(self, terms: Sequence[tuple[Weight, Reward]], *, name: str = "sum") -> None:
         super().__init__([reward for _, reward in terms], name=name)
         self.factors: tuple[Weight, ...] = tuple(_as_weight(weight) for weight, _ in terms)
-        self._set_weights([_value_of(f, 0.0) for f in self.factors])
+        self._set_weights([value_of(f, 0.0) for f in self.factors])
 
     def _set_weights(self, weights: list[float]) -> None:
         self.weights = weights
@@ -140,7 +140,7 @@ class Sum(Node):
         for factor in self.factors:
             if isinstance(factor, Controller):
                 factor.update(progress, metrics or {})
-        self._set_weights([_value_of(f, progress) for f in self.factors])
+        self._set_weights([value_of(f, progress) for f in self.factors])
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
@@ -488,24 +488,10 @@ def _as_weight(weight: object) -> Weight:
     if isinstance(weight, Reward):
         raise BadInput("weight", expected=expected, received=f"the reward {weight.name}",
                        fix="a.gated_by(b) pays a where b is above zero; for a product, multiply in one function")
-    number = _number(weight)
+    number = number_of(weight)
     if number is None or not math.isfinite(number):
         raise BadInput("weight", expected=expected, received=weight)
     return number
-
-
-def _number(thing: object) -> float | None:
-    """A number of any library as a float; None where it is none, or several."""
-    try:
-        return None if isinstance(thing, str) else float(cast(Any, thing))
-    except (TypeError, ValueError, RuntimeError):
-        return None
-
-
-def _value_of(weight: Weight, progress: float) -> float:
-    if isinstance(weight, Controller):
-        return float(weight.value)
-    return float(weight(progress)) if isinstance(weight, Schedule) else float(weight)
 
 
 def _limit(x: float, low: float, high: float) -> float:

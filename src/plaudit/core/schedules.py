@@ -219,6 +219,14 @@ class Controller(ABC):
         return _spec(self)
 
 
+def number_of(thing: object) -> float | None:
+    """A number of any library as a float; None where it is none, or several."""
+    try:
+        return None if isinstance(thing, str) else float(cast(Any, thing))
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
 def of_member(metric: str, member: int) -> str:
     """The name of one member's own number of a metric of a population."""
     return f"{metric}@{member}"
