@@ -202,6 +202,11 @@ def test_more_samples_lower_the_floor():
     assert many < few
 
 
+def test_functions_and_ids_are_taken_as_training_takes_them():
+    as_given = distance(spinning, upright, "Pendulum-v1", samples=500)
+    assert as_given == distance(SPIN, TRUTH, plaudit.make("Pendulum-v1"), samples=500)
+
+
 def as_a_user(function, *args, **kwargs):
     """Calls without the type check of the tests, which would be faster than ours."""
     return getattr(function, "__wrapped__", function)(*args, **kwargs)

@@ -421,3 +421,11 @@ def test_reward_out_of_a_terminal_state_is_refused():
     mdp = world(44, ends=True)
     with pytest.raises(BadInput, match="terminal state that pays"):
         starc(torch.ones(2, mdp.S, mdp.A, mdp.S), mdp)
+
+
+@pytest.mark.parametrize("measure", [starc, epic, dard, regret])
+def test_arrays_are_taken_as_tensors(measure):
+    mdp = random_mdp(states=4, actions=2, seed=0)
+    R = torch.randn(2, 4, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = getattr(measure, "__wrapped__", measure)(R.numpy(), mdp)
+    assert torch.equal(found, measure(R, mdp))

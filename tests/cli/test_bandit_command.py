@@ -127,13 +127,23 @@ def test_a_bad_row_is_named(run, here, bad, says):
 @pytest.mark.parametrize(("words", "says"), [
     (("--algo", "ubc1"), "algo: expected one of"), (("--task", "nowhere"), "task: expected one of"),
     (("--rounds", "0"), "--rounds"), (("--config", '{"scal": 1}'), "scal"), (("--config", "{"), "JSON"),
-    (("--task", "missing.csv"), "a CSV or Parquet file"),
+    (("--task", "missing.csv"), "a file that exists"),
     (("--algo", "dynlin-ucb", "--config", '{"rho": 1.2}'), "rho"),
     (("--algo", "linucb", "--task", "bernoulli", "--task-kwargs", '{"means": [0.1]}'), "features"),
 ])
 def test_wrong_words_are_one_line(run, words, says):
     done = run("optimize", "bandit", *words)
     assert done.code == 2 and says in done.err and len(done.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (("--task", "log.csv", "--algo", "uccb1", "--rounds", "5"), "--algo, --rounds: expected not set"),
+    (("--task", "log.csv", "--task-kwargs", "{ }"), "Replay in Python"),
+    (("--task", "gaussian", "--estimator", "ips", "--on-nan", "drop"), "--estimator, --on-nan: expected not set")])
+def test_options_of_the_other_mode_are_refused(run, here, words, says):
+    write_log(here / "log.csv")
+    done = run("optimize", "bandit", *words)
+    assert done.code == 2 and says in done.err and len(done.err.strip().splitlines()) == 1, done.err
 
 
 SYSTEM = 'task = "causal"\nB = [[0, 1.0], [0, 0]]\nB_prime = [[0, -1.0], [0, 0]]\nSigma = [1.0, 0.5]\n'

@@ -227,15 +227,58 @@ def test_a_hash_that_is_missing_is_no_consent(here, tmp_path):
         load_reward(file)
 
 
-def test_a_module_runs_only_with_consent_and_plaudits_own_does_not_ask(here, tmp_path, monkeypatch):
+def saved_from_a_module(name, folder, out):
+    """A saved reward whose function lies in a module of that folder, which is then as good as never imported."""
+    path = folder.joinpath(*name.split(".")).with_suffix(".py")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(CODE + f"\nopen({str(folder / 'ran')!r}, 'w')\n")
+    module = importlib.import_module(name)
+    file = save_reward(reward(module.drift), out)
+    assert json.loads(file.read_text())["reward"]["target"] == f"{name}:drift"
+    for loaded in (name, name.partition(".")[0]):
+        sys.modules.pop(loaded, None)
+    (folder / "ran").unlink()
+    return file, path
+
+
+@pytest.mark.parametrize("name", ["my_rewards_here", "my_package_here.drifts"])
+def test_a_module_below_this_folder_runs_unasked_as_long_as_it_is_the_noted_one(here, tmp_path, monkeypatch, name):
     monkeypatch.syspath_prepend(str(tmp_path))
-    shutil.copy(tmp_path / "mine.py", tmp_path / "an_installed_one.py")
-    module = importlib.import_module("an_installed_one")
-    file = save_reward(reward(module.drift), tmp_path / "out")
-    assert json.loads(file.read_text())["reward"]["target"] == "an_installed_one:drift"
+    file, path = saved_from_a_module(name, tmp_path, tmp_path / "out")
+    whole = path.read_text()
+    path.write_text(whole + "\n")
+    with pytest.raises(BadInput, match="has changed; pass --trust"):
+        load_reward(file)
+    assert not (tmp_path / "ran").exists()
+    path.write_text(whole)
+    assert load_reward(file).name == "drift" and (tmp_path / "ran").exists()
+    for loaded in (name, name.partition(".")[0]):
+        sys.modules.pop(loaded, None)
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "here/site-packages"])
+def test_a_module_that_lies_elsewhere_or_is_installed_runs_only_with_consent(here, tmp_path, monkeypatch, place):
+    folder, name = tmp_path / place, f"my_{Path(place).name.replace('-', '_')}_module"
+    folder.mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(folder))
+    file, path = saved_from_a_module(name, folder, tmp_path / "out")
+    content = json.loads(file.read_text())
+    (tmp_path / "here").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(BadInput, match="consent to import a module"):
         load_reward(file)
-    assert same(load_reward(file, trust=True), reward(module.drift), episodes())
+    if place == "elsewhere":  # a lie about where it lay is no consent either
+        shutil.copy(path, "decoy.py")
+        content["reward"]["path"] = str(Path("decoy.py").resolve())
+        file.write_text(json.dumps(content))
+        with pytest.raises(BadInput, match="consent to import a module"):
+            load_reward(file)
+    assert not (folder / "ran").exists()
+    assert load_reward(file, trust=True).name == "drift" and (folder / "ran").exists()
+    sys.modules.pop(name, None)
+
+
+def test_plaudits_own_modules_do_not_ask(tmp_path):
     from plaudit.auditing.flaws import boat_race
 
     save_reward(reward(boat_race.reward), tmp_path / "boat")

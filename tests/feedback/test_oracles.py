@@ -84,3 +84,9 @@ def test_an_oracle_goes_on_where_it_stopped() -> None:
 def test_impossible_faults_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(BadInput):
         Oracle(Constant(1.0), **wrong)  # type: ignore[arg-type]
+
+
+def test_a_plain_function_is_read_as_a_reward() -> None:
+    pairs = sample_pairs(STORE, 50, length=3)
+    asked = Oracle(lambda obs: obs[..., 0])(pairs)
+    assert torch.equal(asked.label, Oracle(reward(lambda obs: obs[..., 0]))(pairs).label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from plaudit.tasks.bandits.offpolicy import Estimator
 
 _MOST_ARMS = 20
+_PLAYING = ("algo", "rounds", "runs", "seed", "config", "task_kwargs")
+_READING = ("arm", "reward", "propensity", "context", "estimator", "hold", "on_nan", "vanished")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,11 @@ def optimize_bandit(args: BanditArgs) -> int:
     if args.rounds < 1 or args.runs < 1 or args.hold < 0:
         raise BadInput("--rounds, --runs, --hold", expected="at least 1, 1 and 0",
                        received=(args.rounds, args.runs, args.hold))
-    if is_log(args.task):
+    of_log = is_log(args.task)
+    _refuse_options_of_the_other_mode(args, of_log=of_log)
+    if of_log:
+        if not Path(args.task).is_file():
+            raise BadInput("--task", expected="a file that exists", received=args.task, fix="check the path")
         return _decide(args)
     bandit = make_bandit(args.task, options=json_object("--task-kwargs", args.task_kwargs))
     meters = _played(args, bandit, json_object("--config", args.config))
@@ -89,6 +95,16 @@ def optimize_bandit(args: BanditArgs) -> int:
     _save(args, {m.name: {"regret": m.final(confidence=confidence).to_json(), "curve": m.to_json()} for m in meters},
           meters)
     return 0
+
+
+def _refuse_options_of_the_other_mode(args: BanditArgs, *, of_log: bool) -> None:
+    others = _PLAYING if of_log else _READING
+    given = [f"--{f.name.replace('_', '-')}" for f in fields(args)
+             if f.name in others and getattr(args, f.name) != f.default]
+    if given:
+        raise BadInput(", ".join(given), expected=f"not set with --task {args.task}", received="set",
+                       fix="a log is read, not played; Replay in Python plays a policy on it" if of_log else
+                       "they are for logs of decisions (*.csv or *.parquet)")
 
 
 def _played(args: BanditArgs, bandit: Any, options: dict[str, Any]) -> list[RegretMeter]:

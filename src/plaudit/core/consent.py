@@ -1,13 +1,15 @@
 """Code that a file names (a witness, a saved reward) runs only as the user has seen it, or with consent.
 
 Such a file may come from somebody else, and importing is running. So three kinds of names are free: what plaudit
-itself defines; a file below the working folder whose bytes are those that were noted; nothing else. And in
-them only what the file defines: `rewards.py:os.system` is not a reward of yours.
+itself defines; a file or module below the working folder whose bytes are those that were noted (but no installed
+package); nothing else. And in them only what the file defines: `rewards.py:os.system` is not a reward of yours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +25,7 @@ def load_with_consent(source: Mapping[str, Any], *, trust: bool, what: str = "wi
 
     Args:
         source: `target` is `file.py:name` or `module:name`; `path` says where the file lay, `sha256` what was in it.
-        trust: Whether code may run that has changed, that lies elsewhere, or that is a module.
+        trust: Whether code may run that has changed, that lies elsewhere, or that is installed.
         what: What names the code, for the error.
 
     Raises:
@@ -45,7 +47,10 @@ def load_with_consent(source: Mapping[str, Any], *, trust: bool, what: str = "wi
     else:
         target = text
         if not trust and not _is_ours(head):
-            raise BadInput(what, expected="your consent to import a module", received=text, fix=ASK)
+            file = _file_of_module(head)
+            if file is None:
+                raise BadInput(what, expected="your consent to import a module", received=text, fix=ASK)
+            _may_run(file, source, what)
     loaded = load_target(target)
     if not trust and not _is_defined_there(loaded, head):
         raise BadInput(what, expected=f"something that {head} defines", received=text, fix=ASK)
@@ -74,6 +79,25 @@ def _file(head: str, source: Mapping[str, Any], what: str) -> Path:
         raise BadInput(what, expected="code that is still there", received=" or ".join(str(p) for p in candidates),
                        fix="run it where the file lies")
     return found.resolve()
+
+
+def _file_of_module(name: str) -> Path | None:
+    """The file below this folder that importing would run, found without running any; None for installed modules."""
+    known = sys.modules.get(name)
+    if known is not None:
+        origin = getattr(known, "__file__", None)
+    else:
+        places: Sequence[str] | None = [str(Path.cwd()), *sys.path]
+        origin, parts = None, name.split(".")
+        for i in range(len(parts)):
+            spec = None if places is None else PathFinder.find_spec(".".join(parts[: i + 1]), places)
+            if spec is None:
+                return None
+            origin, places = spec.origin, spec.submodule_search_locations
+    path = Path(origin).resolve() if origin else None
+    if path is None or path.suffix != ".py" or "site-packages" in path.parts:
+        return None
+    return path if path.is_relative_to(Path.cwd().resolve()) else None
 
 
 def _may_run(path: Path, source: Mapping[str, Any], what: str) -> None:

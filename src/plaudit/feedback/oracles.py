@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plaudit.core.algebra import as_reward
 from plaudit.core.errors import BadInput
 from plaudit.core.reward import Reward
 from plaudit.core.seeds import Seeds
@@ -24,7 +25,7 @@ class Oracle:
     The first is preferred with probability sigmoid(rationality * (return of the first - return of the second)).
 
     Args:
-        reward: The truth.
+        reward: The truth; a Reward or a function.
         rationality: The inverse temperature of the choice; infinity never errs (equal returns are a tie).
         mistakes: With this probability the answer is turned round.
         tie_within: Returns that differ by at most this are called equal (0: only where exactly equal, for a
@@ -49,15 +50,16 @@ class Oracle:
         [0.0, 1.0, 0.5]
     """
 
-    def __init__(self, reward: Reward, *, rationality: float = math.inf, mistakes: float = 0.0,
-                 tie_within: float = 0.0, skip_below: float = -math.inf, myopia: float = 1.0, over: Over | None = None,
-                 soft: bool = False, seed: int = 0, name: str = "oracle") -> None:
+    def __init__(self, reward: Reward | Callable[..., Any], *, rationality: float = math.inf,
+                 mistakes: float = 0.0, tie_within: float = 0.0, skip_below: float = -math.inf, myopia: float = 1.0,
+                 over: Over | None = None, soft: bool = False, seed: int = 0, name: str = "oracle") -> None:
         if not rationality >= 0 or not tie_within >= 0:
             raise BadInput("rationality, tie_within", expected="numbers >= 0", received=(rationality, tie_within))
         if not 0 <= mistakes <= 1 or not 0 <= myopia <= 1:
             raise BadInput("mistakes, myopia", expected="numbers in [0, 1]", received=(mistakes, myopia))
         check_over(over)
-        self.reward, self.rationality, self.mistakes, self.tie_within = reward, rationality, mistakes, tie_within
+        self.reward, self.rationality = as_reward(reward), rationality
+        self.mistakes, self.tie_within = mistakes, tie_within
         self.skip_below, self.myopia, self.soft = skip_below, myopia, soft
         self.over: Over | None = over
         self.seed, self.name = seed, name

@@ -8,9 +8,9 @@ reference has to itself when its canonical form is estimated twice from independ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
@@ -28,6 +28,7 @@ from plaudit.auditing.distances.basis import (
     solve_values,
 )
 from plaudit.auditing.distances.resampled import Model, Resampled, canonical_by_resampling
+from plaudit.core.algebra import as_reward
 from plaudit.core.episodes import Episodes
 from plaudit.core.errors import BadInput, UnknownReward, Unsupported
 from plaudit.core.intervals import Interval
@@ -36,6 +37,7 @@ from plaudit.core.seeds import Seeds
 from plaudit.core.statistics import bootstrap, percentile_interval
 from plaudit.core.tree import tree_map
 from plaudit.tasks.base import Task
+from plaudit.tasks.making import make
 from plaudit.tasks.policy import RandomPolicy
 from plaudit.tasks.rollouts import rollout
 
@@ -83,16 +85,16 @@ class Distance:
         return f"{self.kind} {self.interval}, floor {self.floor:.3f}, {self.samples} transitions{lost}"
 
 
-def distance(reward: Reward, reference: Reward, task: Task, *, kind: Kind = "starc", samples: int = 10_000,
-             seed: int = 0, discount: float = 0.99, canonical: SampledCanonical = "auto",
-             episodes: Episodes | None = None, dynamics: Dynamics = "auto", model: Model | None = None,
-             mean_samples: int | None = None) -> Distance:
+def distance(reward: Reward | Callable[..., Any], reference: Reward | Callable[..., Any], task: Task | str, *,
+             kind: Kind = "starc", samples: int = 10_000, seed: int = 0, discount: float = 0.99,
+             canonical: SampledCanonical = "auto", episodes: Episodes | None = None, dynamics: Dynamics = "auto",
+             model: Model | None = None, mean_samples: int | None = None) -> Distance:
     """How far a reward can lead from a reference on a task.
 
     Args:
-        reward: the one in doubt.
+        reward: the one in doubt; a Reward or a function.
         reference: the one that is meant.
-        task: where both are compared.
+        task: where both are compared, or a Gymnasium id.
         kind: `starc` with L2 norm and metric; `epic` and `dard` in their Pearson form sqrt((1 - r) / 2).
         samples: random transitions to draw. EPIC and DARD compare over at most 1,024 of them.
         seed: of everything random.
@@ -126,8 +128,8 @@ def distance(reward: Reward, reference: Reward, task: Task, *, kind: Kind = "sta
                      mean_samples=mean_samples)[0]
 
 
-def distances(rewards: Sequence[Reward], reference: Reward, task: Task, *, kind: Kind = "starc",
-              samples: int = 10_000, seed: int = 0, discount: float = 0.99,
+def distances(rewards: Sequence[Reward | Callable[..., Any]], reference: Reward | Callable[..., Any],
+              task: Task | str, *, kind: Kind = "starc", samples: int = 10_000, seed: int = 0, discount: float = 0.99,
               canonical: SampledCanonical = "auto", episodes: Episodes | None = None,
               dynamics: Dynamics = "auto", model: Model | None = None,
               mean_samples: int | None = None) -> list[Distance]:
@@ -138,9 +140,11 @@ def distances(rewards: Sequence[Reward], reference: Reward, task: Task, *, kind:
                                  ("canonical", canonical, SampledCanonical)):
         if value not in get_args(options):
             raise BadInput(name, expected=f"one of {get_args(options)}", received=value)
+    everyone = [as_reward(r) for r in (reference, *rewards)]
+    if isinstance(task, str):
+        task = make(task)
     seeds = Seeds(seed)
     drawn = random_episodes(task, samples, seed=seeds.child("episodes").integer())
-    everyone = [reference, *rewards]
     if kind == "starc":
         noisy = dynamics == "stochastic" or (dynamics == "auto" and getattr(task, "step_dims", 0) > 0)
         method = ("val" if noisy else "minimal") if canonical == "auto" else canonical

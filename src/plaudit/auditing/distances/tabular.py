@@ -8,7 +8,7 @@ rewards order all policies alike, 2 for R against -R.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -83,7 +83,7 @@ def starc(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None, canonic
     """
     _one_of("norm", norm, Norm)
     _one_of("metric", metric, Metric)
-    _check_pairs(rewards, to)
+    rewards, to = _tensors(rewards, to)
     worlds = 0 if mdp.sparse else mdp.transition.ndim - 3
     fast = canonical == "val" and worth_compiling(compiled, rewards, mdp, policy)
     many = worlds and rewards.numel() > 2 * _CHUNK and len(rewards) > 1 and len(rewards) == len(mdp.transition)
@@ -155,6 +155,7 @@ def regret(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None,
         mdp: the dynamics, the discount and the first state.
         to: the rewards that are optimised; then the result is [*, R], otherwise each is optimised in turn.
     """
+    rewards, to = _tensors(rewards, to)
     judge = _expected(rewards, mdp)
     best, worst, visits = _plan(judge, mdp)
     if to is not None:
@@ -185,6 +186,13 @@ def mutual_regret(rewards: Tensor, mdp: TabularMDP, *, to: Tensor | None = None,
 def _one_of(name: str, value: str, kind: object) -> None:
     if value not in get_args(kind):
         raise BadInput(name, expected=f"one of {get_args(kind)}", received=value)
+
+
+def _tensors(rewards: Any, to: Any) -> tuple[Tensor, Tensor | None]:
+    """Arrays as tensors; `to` must hold as many rewards."""
+    rewards, to = torch.as_tensor(rewards), None if to is None else torch.as_tensor(to)
+    _check_pairs(rewards, to)
+    return rewards, to
 
 
 def _check_pairs(rewards: Tensor, to: Tensor | None) -> None:
@@ -242,13 +250,13 @@ def _unit(u: Tensor) -> Tensor:
     return torch.where(size > 0, u / torch.where(size > 0, size, 1.0), 0.0)
 
 
-def _correlation_distance(kind: Canonical, rewards: Tensor, mdp: TabularMDP, to: Tensor | None, form: Form,
+def _correlation_distance(kind: Canonical, rewards: Any, mdp: TabularMDP, to: Any, form: Form,
                           coverage: Weighting, states: States) -> Tensor:
     if form == "l2":
         name: Norm = "weighted_l2" if coverage == "transition" else "l2"
         return starc(rewards, mdp, to=to, canonical=kind, norm=name, metric=name, states=states)
 
-    _check_pairs(rewards, to)
+    rewards, to = _tensors(rewards, to)
     c = canonicalise(rewards, mdp, to=to, canonical=kind, states=states)
     weight = c.weight(coverage)
     weight = weight / weight.sum(-1, keepdim=True)
