@@ -13,12 +13,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper, VecMoni
 
 from plaudit.adapters import sb3 as ours  # noqa: E402
 from plaudit.adapters.sb3 import RelabelBuffer, RewardCallback, RewardVecEnv, SB3Policy, VecEnvTask  # noqa: E402
-from plaudit.core.algebra import total  # noqa: E402
+from plaudit.core.algebra import Constrained, total  # noqa: E402
 from plaudit.core.episodes import Episodes  # noqa: E402
 from plaudit.core.errors import BadInput, UnknownReward, Unsupported  # noqa: E402
 from plaudit.core.functions import EnvReward, reward  # noqa: E402
 from plaudit.core.reward import Reward  # noqa: E402
-from plaudit.core.schedules import Linear  # noqa: E402
+from plaudit.core.schedules import LagrangeMultiplier, Linear  # noqa: E402
 from plaudit.core.score import Score  # noqa: E402
 from plaudit.tasks.policy import ActionSequence  # noqa: E402
 from plaudit.tasks.rollouts import rollout  # noqa: E402
@@ -208,6 +208,16 @@ def test_an_off_policy_learner_logs_too_and_schedules_move(line):
     assert len(seen) >= 2
     assert float(fading(Episodes.of_transitions(obs=torch.zeros(1, 2), action=torch.zeros(1),
                                                 next_obs=torch.ones(1, 2)))) == pytest.approx(0.0, abs=0.03)
+
+
+def test_a_constraint_follows_what_it_costs(line):
+    price = LagrangeMultiplier("walked", 0.5, rate=0.1)
+    cost = reward(lambda next_obs: 0.0 * next_obs[..., 0] + 2.0, name="cost", vectorised=True)
+    env = RewardVecEnv(venv_of(line), Constrained(place, cost, limit=0.5, multiplier=price))
+    _, rows = learn(env, callback=RewardCallback(), n_steps=12, batch_size=12, n_epochs=1)
+    seen = [r["walked"] for r in rows if "walked" in r]
+    assert seen and all(x == pytest.approx(2.0) for x in seen)
+    assert price.value == pytest.approx(0.1 * 1.5 * len(seen))
 
 
 def test_a_callback_without_the_wrapper_says_what_to_do(line):

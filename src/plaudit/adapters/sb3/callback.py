@@ -14,7 +14,8 @@ WIDEST = 30
 
 
 class RewardCallback(_callbacks.BaseCallback):
-    """Logs what the model's `RewardVecEnv` saw, and tells schedules inside its rewards how far the run is.
+    """Logs what the model's `RewardVecEnv` saw, and tells schedules inside its rewards how far the run is and
+    constraints what they cost.
 
     The names are those of plaudit's own logs: `reward/ROLE/NAME` (mean of a step), `term/ROLE/NAME/TERM`,
     `episode/ROLE/NAME` (mean return of the episodes that ended) and `unknown/ROLE/NAME` (number of steps).
@@ -50,9 +51,10 @@ class RewardCallback(_callbacks.BaseCallback):
 
     def _write(self) -> None:
         progress = 1.0 - float(self.model._current_progress_remaining)
+        metrics = self.wrapper.meter.flush()
         for reward in self.wrapper.rewards:
-            reward.advance(min(max(progress, 0.0), 1.0))
-        for name, value in self.wrapper.meter.flush().items():
+            reward.advance(min(max(progress, 0.0), 1.0), metrics)
+        for name, value in metrics.items():
             self.logger.record(name, value, exclude="stdout" if len(name) > WIDEST else None)
 
 

@@ -37,6 +37,8 @@ class Meter:
         self._sums[f"unknown/{who}"] = self._sums.get(f"unknown/{who}", 0.0) + float((~score.known).sum())
         for term in score.terms:
             self._mean(f"term/{who}/{term}", score.contribution(term))
+        for metric, values in score.measured.items():
+            self._mean(metric, values)
         total = self._returns.get(who, torch.zeros(self._rows, dtype=torch.float64)) + score.value[:, 0].double()
         self._mean(f"episode/{who}", total[done])
         self._returns[who] = torch.where(done, 0.0, total)
