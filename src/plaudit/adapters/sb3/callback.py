@@ -14,8 +14,7 @@ WIDEST = 30
 
 
 class RewardCallback(_callbacks.BaseCallback):
-    """Logs what the model's `RewardVecEnv` saw, and tells schedules inside its rewards how far the run is and
-    constraints what they cost.
+    """Logs what the model's `RewardVecEnv` saw; tells schedules how far the run is, and constraints what they cost.
 
     The names are those of plaudit's own logs: `reward/ROLE/NAME` (mean of a step), `term/ROLE/NAME/TERM`,
     `episode/ROLE/NAME` (mean return of the episodes that ended) and `unknown/ROLE/NAME` (number of steps).
