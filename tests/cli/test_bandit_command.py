@@ -146,6 +146,19 @@ def test_options_of_the_other_mode_are_refused(run, here, words, says):
     assert done.code == 2 and says in done.err and len(done.err.strip().splitlines()) == 1, done.err
 
 
+def test_errors_about_a_log_name_the_options_of_the_command(run, here):
+    write_log(here / "log.csv", bad="a,nan,0.5")
+    done = run("optimize", "bandit", "--task", "log.csv")
+    assert "--on-nan drop" in done.err and "on_nan" not in done.err
+    assert run("optimize", "bandit", "--task", "log.csv", "--on-nan", "drop").code == 0
+
+
+def test_one_row_says_that_it_cannot_tell(run, here):
+    (here / "log.csv").write_text("arm,reward,propensity\na,1,0.3\n", encoding="utf-8")
+    done = run("optimize", "bandit", "--task", "log.csv", "--estimator", "ips")
+    assert done.code == 0 and "cannot tell what a is worth: a was chosen once" in " ".join(done.out.split())
+
+
 SYSTEM = 'task = "causal"\nB = [[0, 1.0], [0, 0]]\nB_prime = [[0, -1.0], [0, 0]]\nSigma = [1.0, 0.5]\n'
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import re
+from collections.abc import Generator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,7 +91,8 @@ def optimize_bandit(args: BanditArgs) -> int:
     if of_log:
         if not Path(args.task).is_file():
             raise BadInput("--task", expected="a file that exists", received=args.task, fix="check the path")
-        return _decide(args)
+        with _named_as_options():
+            return _decide(args)
     bandit = make_bandit(args.task, options=json_object("--task-kwargs", args.task_kwargs))
     meters = _played(args, bandit, json_object("--config", args.config))
     confidence = each_of(len(meters))
@@ -179,6 +183,9 @@ def _decide(args: BanditArgs) -> int:
     console.print(f"{settled.N:,} of {log.N + log.dropped:,} rows; {log.dropped} left out for want of a reward; "
                   f"95% intervals{_at_once(len(order), 'arms')}")
     result: dict[str, Any] = {"values": {name: v.to_json() for name, v in values.items()}, "best": order[0]}
+    if not ahead and math.isinf(values[order[0]].low):
+        result["says"] = f"cannot tell what {order[0]} is worth: {_too_little(settled, [order[0]], clusters)}"
+        console.print(result["says"])
     if ahead:
         other, least = next(iter(ahead.items()))
         sure = least.exceeds(0.0) is True
@@ -211,8 +218,20 @@ def valued(log: Log, *, estimator: Estimator, clusters: Any = None) -> tuple[dic
             {name: ahead[name] for name in sorted(others, key=lambda name: ahead[name].low)})
 
 
+@contextlib.contextmanager
+def _named_as_options() -> Generator[None]:
+    """Lets errors about a log name the options of the command instead of Python's arguments."""
+    try:
+        yield
+    except BadInput as error:
+        fix = error.fix.replace("propensity=None", "--propensity none").replace("None where", "none where")
+        fix = re.sub(r"\b(propensity|on_nan|vanished)='(\w+)'",
+                     lambda m: f"--{m[1].replace('_', '-')} {m[2]}", fix)
+        raise BadInput(error.name, expected=error.expected, received=error.received, fix=fix) from error
+
+
 def _too_little(log: Log, arms: list[str], clusters: Any) -> str:
-    """Why these rows say nothing of the difference between two arms."""
+    """Why these rows say nothing of an arm, or of the difference between two."""
     if not log.reward_N.any():
         return "all rewards are 0, so nothing says how far apart they may be"
     label_N = np.arange(log.N) if clusters is None else clusters
