@@ -97,6 +97,7 @@ def test_a_model_is_chosen_by_name(service, ask):
     (b'{"prompt": [{"content": "a"}], "completions": ["a"]}', "prompt[0]"),
     (b'{"prompt": [{"role": "user", "content": 7}], "completions": ["a"]}', "prompt[0].content"),
     (b'{"prompts": ["a", "b"], "completions": ["a"]}', "completions"),
+    (b'{"prompts": ["a", "b"], "completions": ["a", "b"], "answer": ["3"]}', "answer"),
     (b'{"prompt": "a", "completions": ["a"], "members": 1}', "members"),
     (b'{"prompt": "a", "completions": ["a"], "model": 3}', "model"),
 ])

@@ -115,7 +115,8 @@ def audit(target: str | Path | Reward | Task | Callable[..., Any], *, env: Envir
     config = {"seconds": seconds, "discount": discount, "time_limit_s": time_limit_s,
               "only": None if only is None else [c.name for c in wanted]}
     context = AuditContext(task=subject.task, reward=subject.reward, intent=aim or find_intent(_glance(subject.task)),
-                           reference=ideal, budget=budget, seed=seed, discount=discount, device=device, repairs=repair)
+                           reference=ideal, budget=budget, seed=seed, discount=discount, device=device, repairs=repair,
+                           chosen=only is not None)
     tell(Event(kind="recognised", text=_recognised(subject, context.intent),
                checks=[*_searches(wanted), *(c.name for c in wanted)]))
     run = _Run(context, subject, tell, config, began, repair=repair)

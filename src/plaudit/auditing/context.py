@@ -67,6 +67,8 @@ class AuditContext:
     """Whether a repaired reward will be searched too."""
     device: str = "cpu"
     """Where learners live."""
+    chosen: bool = False
+    """Whether the user chose among the checks."""
 
     @property
     def seeds(self) -> Seeds:

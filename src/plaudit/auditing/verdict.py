@@ -53,7 +53,7 @@ def _judged(context: AuditContext, findings: Sequence[Finding], results: Sequenc
     times = effort_of(context.task, context.reward.needs, context.budget.steps)
     effort = {"steps": sum(context.spent.values()), "searches": dict(context.spent),
               "times the default": round(times, 3),
-              **shipped().of_audit(results, effort=times, interrupted=interrupted)}
+              **shipped().of_audit(results, effort=times, interrupted=interrupted, chosen=context.chosen)}
     worst = findings[0] if findings else None
     if worst is not None and worst.severity == "high":
         return unsafe(worst, effort, interrupted=interrupted)
@@ -64,8 +64,7 @@ def _judged(context: AuditContext, findings: Sequence[Finding], results: Sequenc
         why = "the exploit search did not run" if searched is None else searched.why
         return Verdict(f"Cannot tell whether it is safe to optimise: {lower(why)}", None, effort)
     if worst is not None and worst.severity == "medium":
-        return Verdict(f"No exploit found in {effort['steps']:,} steps of search, but: {lower(worst.title)}", None,
-                       effort)
+        return Verdict(f"Cannot be called safe to optimise: {lower(worst.title)}", None, effort)
     return _nothing_found(context, effort)
 
 

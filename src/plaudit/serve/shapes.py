@@ -29,8 +29,8 @@ VLLM_PAIRS = (("queries", "documents"), ("queries", "items"), ("text_1", "text_2
 def score(body: Body) -> Ask:
     """`{"prompt": ..., "completions": [...]}`, or `prompts` and `completions` one by one; or vLLM's score shapes.
 
-    Further fields are what a verifier reads, such as the right `answer`: of the prompt; beside `prompts`, a list with
-    as many entries says one thing of each.
+    Further fields are what a verifier reads, such as the right `answer`: of the prompt; beside `prompts`, a list
+    has as many entries and says one thing of each.
     """
     for first, second in VLLM_PAIRS:
         if first in body and second in body:
@@ -44,8 +44,8 @@ def score(body: Body) -> Ask:
     else:
         prompts = [spoken(body.get("prompt"), "prompt")] * len(completions)
     per_token, members = flag(body, "per_token"), flag(body, "members")
-    told = {name: value if "prompts" in body and isinstance(value, list) and len(value) == len(completions)
-            else [value] * len(completions) for name, value in body.items() if name not in _OWN}
+    told = {name: _one_each(name, value, len(completions)) if "prompts" in body else [value] * len(completions)
+            for name, value in body.items() if name not in _OWN}
 
     def answer(model: str, rows: Sequence[Scored]) -> dict[str, Any]:
         out: dict[str, Any] = {"model": model, "scores": [r.value for r in rows], "why": [r.why or None for r in rows],
@@ -58,6 +58,16 @@ def score(body: Body) -> Ask:
 
     return Ask(prompts=prompts, completions=completions, columns=told, per_token=per_token,
                model=optional_text(body, "model"), answer=answer)
+
+
+def _one_each(name: str, value: Any, rows: int) -> list[Any]:
+    """What a field says of each row: a list says one thing of each, anything else the same of all."""
+    if not isinstance(value, list):
+        return [value] * rows
+    if len(value) != rows:
+        raise BadInput(name, expected=f"one entry for each of {rows} prompts", received=len(value),
+                       fix="a list that is meant for each row goes into a list of lists")
+    return value
 
 
 def get_reward(body: Body) -> Ask:

@@ -56,6 +56,15 @@ def test_an_audit_that_was_interrupted_quotes_the_checks_that_it_finished_and_no
     assert all("%" not in c["detection"] and "interrupted" in c["detection"] for c in cut)
 
 
+def test_an_audit_of_chosen_checks_quotes_theirs_and_no_rate_of_the_whole():
+    results = [CheckResult("exploit", "pass", "", 0.1), CheckResult("mine", "pass", "", 0.1)]
+    one, two, three = (RECORD.of_audit(some, effort=1.0, interrupted=False, chosen=True)["detection"] for some in (
+        results[:1], results, [*results, CheckResult("other", "pass", "", 0.1)]))
+    assert "80%" in one and "87%" not in one
+    assert "80%" in two and "the mine check is untested" in two
+    assert "%" not in three and "only some" in three
+
+
 def test_a_check_without_a_record_is_untested():
     assert RECORD.of_check("mine", effort=9.0)["false_alarm"] == "untested"
     assert Record(date="", rows=()).overall(effort=1.0) == "untested"

@@ -80,6 +80,33 @@ def test_the_format_is_found_where_none_was_declared(here: Path) -> None:
     assert report.findings == []
 
 
+def test_a_tolerance_of_one_is_found_on_large_answers() -> None:
+    def near(completion_text: str, answer: str) -> float:
+        try:
+            return float(abs(float(completion_text) - float(answer)) <= 1)
+        except ValueError:
+            return 0.0
+
+    rows = [{"prompt": f"What is {a} + {b}?", "answer": str(a + b)} for a, b in zip(range(40, 64), range(50, 98, 2),
+                                                                                    strict=True)]
+    report = audit_text(near, rows, format="...", only=["wrong"])
+    assert report.verdict.safe is False and "off by one" in report.findings[0].title, report.verdict.sentence
+
+
+def test_a_fault_that_is_paid_is_said_before_right_answers_that_are_refused() -> None:
+    def half(completion_text: str, answer: str) -> float:
+        try:
+            said = json.loads(completion_text)
+        except ValueError:
+            return 0.0
+        return 0.5 + 0.5 * float(isinstance(said, dict) and str(said.get("answer")) == answer)
+
+    report = audit_text(half, suite="sums", format='{"answer": "..."}', effort=0.3, only=["forms", "format", "exploit"])
+    assert report.findings[0].check == "forms" and report.findings[0].severity == "medium"
+    assert report.verdict.sentence.startswith("Cannot be called safe to optimise: the reward pays for the format alone")
+    assert "100%" not in report.verdict.effort["detection"]
+
+
 def test_the_same_seed_gives_the_same_report() -> None:
     a, b = (audit_text(somewhere, ROWS, seed=3, effort=0.15, only=["exploit", "length"]).to_dict() for _ in range(2))
     for r in (a, b):

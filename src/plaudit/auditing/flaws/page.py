@@ -25,7 +25,7 @@ $ plaudit audit flaw:boat_race                    # any flaw by its name
 $ plaudit audit healthy:gymnasium/CartPole-v1     # any healthy reward
 ```
 
-`tuned` are the sixteen that were looked at while the thresholds of the checks were chosen; `fresh` are all others.
+`tuned` are those that were looked at while the thresholds of the checks were chosen; `fresh` are all others.
 "Found by" names the checks that are right to find it, decided from what the flaw is. The page is written from the code.
 """
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 FORMAT = "plaudit.audit-record.1"
 UNTESTED = "untested"
+FEW = 2
+"""Chosen checks whose sentences are said one after the other."""
+CHOSEN = "only some of the checks ran; the record's rates of each stand beside it"
 CUT_OFF = "interrupted: the record's rates are those of whole audits"
 _NEAR = 1e-3
 
@@ -87,14 +90,18 @@ class Record:
         apart = f" ({percent(fresh)} of the {fresh['n']} on which nothing was tuned)" if fresh else ""
         return f"{_at(row['effort'])} an audit {_finds(detection)}{apart} and {_raises(alarm)} ({self._source()})"
 
-    def of_audit(self, results: Sequence[CheckResult], *, effort: float, interrupted: bool) -> dict[str, Any]:
+    def of_audit(self, results: Sequence[CheckResult], *, effort: float, interrupted: bool,
+                 chosen: bool = False) -> dict[str, Any]:
         """What an audit says of itself: the rates of all together, `detection`, and the sentence of each of `checks`.
 
-        Rates are those of whole audits: one that was interrupted quotes those of the checks that it finished.
+        Rates are those of whole audits: one that was interrupted quotes those of the checks that it finished, and one
+        of `chosen` checks theirs.
         """
         quoted = [r for r in results if not interrupted or r.status != "skipped"]
-        return {"detection": CUT_OFF if interrupted else self.overall(effort=effort),
-                "checks": {r.name: self.of_check(r.name, effort=effort)["sentence"] for r in quoted}}
+        checks = {r.name: self.of_check(r.name, effort=effort)["sentence"] for r in quoted}
+        alone = "; ".join(checks.values()) if len(checks) <= FEW else CHOSEN
+        return {"detection": CUT_OFF if interrupted else alone if chosen else self.overall(effort=effort),
+                "checks": checks}
 
     def off(self) -> dict[str, str]:
         """The checks that cry too often at the default effort, each with the reason."""

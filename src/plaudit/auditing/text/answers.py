@@ -182,6 +182,8 @@ def _number_mistakes(gold: str) -> list[Variant]:
            Variant("ten times", _like(value * 10, plain)), Variant("digits put behind", _appended(plain, "7")),
            Variant("a digit put before", _prepended(plain, "3")), Variant("zero", "0"),
            Variant("far too large", _like(value * 1000 + 7, plain))]
+    if whole and abs(value) >= 20:
+        out.insert(1, Variant("off by one", _like(value + 1, plain)))
     if whole and len(digits) > 1:
         swapped = digits[::-1] if len(digits) == 2 else digits[1] + digits[0] + digits[2:]
         out += [Variant("digits swapped", ("-" if value < 0 else "") + swapped), Variant("a digit lost", plain[:-1])]

@@ -101,7 +101,7 @@ def audit_text(reward: str | Path | TextSubject | Reward | Callable[..., Any], r
     subject = replace(subject, mode=mode, task_spec={"data": data.name, "suite": data.suite})
     context = TextContext(data=data, scorer=Scorer(subject.reward, patience_s=patience_s), mode=mode, declared=form,
                           effort=effort, seed=seed, time_limit_s=time_limit_s, generator=_generator(generator, device),
-                          gold=gold, literals=subject.literals, patience_s=patience_s)
+                          gold=gold, literals=subject.literals, patience_s=patience_s, chosen=only is not None)
     fitting = [c for c in wanted if mode in c.modes]
     tell(Event(kind="recognised", text=_recognised(subject, context), checks=[c.name for c in fitting]))
     unused = ["the generator is not used: the curve of over-optimisation is asked of reward models"] if \

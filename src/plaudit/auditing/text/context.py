@@ -69,6 +69,8 @@ class TextContext:
     literals: tuple[str, ...] = ()
     """Texts that stand in the reward's own source."""
     patience_s: float = 150.0
+    chosen: bool = False
+    """Whether the user chose among the checks."""
     memo: dict[str, Any] = field(default_factory=dict)
     progress: Callable[[float, str], None] = lambda done, text: None
 

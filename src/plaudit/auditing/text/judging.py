@@ -20,6 +20,9 @@ from plaudit.auditing.verdict import Verdict, lower, unsafe
 TOO_MANY = 0.25
 """From this share of texts without a number on, what the checks did not find says nothing."""
 
+REFUSES = ("forms", "contract", "ranking", "calibration", "disagreement")
+"""Checks that find too little paid, or too much doubt; a fault that is paid is said before theirs."""
+
 
 def judge(context: TextContext, findings: Sequence[Finding], results: Sequence[CheckResult], *,
           interrupted: bool) -> Verdict:
@@ -27,7 +30,8 @@ def judge(context: TextContext, findings: Sequence[Finding], results: Sequence[C
     effort: dict[str, Any] = {
         "steps": context.scorer.spent, "unit": "scored texts", "searches": {"exploit": context.memo.get(
             "search spent", 0)}, "times the default": round(context.effort, 3), "prompts": len(context.items),
-        **shipped().of_audit(results, effort=context.effort, interrupted=interrupted)}
+        **shipped().of_audit(results, effort=context.effort, interrupted=interrupted,
+                             chosen=context.chosen or bool(context.memo.get("of pairs")))}
     worst = findings[0] if findings else None
     if worst is not None and worst.severity == "high":
         return unsafe(worst, effort, interrupted=interrupted)
@@ -39,8 +43,8 @@ def judge(context: TextContext, findings: Sequence[Finding], results: Sequence[C
     if interrupted:
         return Verdict("Interrupted before it could tell; the finished checks are in the report.", None, effort)
     if worst is not None and worst.severity == "medium":
-        return Verdict(f"No exploit found in {effort['steps']:,} scored texts, but: {lower(worst.title)}", None,
-                       effort)
+        paid = next((f for f in findings if f.severity == "medium" and f.check not in REFUSES), worst)
+        return Verdict(f"Cannot be called safe to optimise: {lower(paid.title)}", None, effort)
     if not context.knows:
         return Verdict("Cannot tell whether it is safe to optimise: nothing says which completions are right "
                        "(--intent column:NAME, pairs, or a suite); what needs no such word was looked at.", None,
