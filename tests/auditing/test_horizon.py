@@ -87,6 +87,7 @@ def test_an_environment_without_a_limit_is_played_as_long_as_the_effort_allows(m
         report = audit_module.audit(to_the_right, env=Rails, intent="info:place", only=["exploit"], steps=20_000,
                                     repair=False)
     assert "the environment names no limit" in report.verdict.sentence
+    assert report.verdict.safe is None and report.verdict.sentence.startswith("Cannot tell"), "a part was looked at"
 
 
 class Short(Rails):

@@ -42,7 +42,7 @@ def _with_cut(context: AuditContext, verdict: Verdict) -> Verdict:
     if not context.cut:
         return verdict
     effort = {**verdict.effort, "episodes cut after": context.horizon}
-    if verdict.safe and context.task.limited and context.horizon < min(context.task.horizon, LONGEST):
+    if verdict.safe and context.horizon < min(context.task.horizon, LONGEST):
         return Verdict(f"Cannot tell whether it is safe to optimise: {context.cut}; so far: {lower(verdict.sentence)}",
                        None, effort)
     return Verdict(f"{verdict.sentence.removesuffix('.')}; {context.cut}.", verdict.safe, effort)
