@@ -304,7 +304,7 @@ def test_in_a_pool_a_batch_that_hangs_is_asked_row_by_row(pool):
 # --- saved and restored -----------------------------------------------------------------------------------
 
 
-def test_a_composed_reward_of_texts_is_saved_with_its_schedules_gates_and_constraints(tmp_path):
+def test_a_composed_reward_of_texts_is_saved_with_its_schedules_gates_and_constraints(tmp_path, monkeypatch):
     def composed():
         gated = text_reward(pool_functions.size, name="size").gated_by(text_reward(pool_functions.nonempty))
         price = LagrangeMultiplier(metric="size", limit=1.0, rate=0.5)
@@ -322,8 +322,9 @@ def test_a_composed_reward_of_texts_is_saved_with_its_schedules_gates_and_constr
     expected = value_of(never_stopped, rows)
     assert value_of(restored, rows) == expected != value_of(composed(), rows)
     assert value_of(restored, rows)[2] == pytest.approx(1.0 * (3 - 1.5 * (3 - 1)) + 3), "closed form"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(BadInput, match="consent|trust|below this folder|working folder"):
-        (tmp_path / "elsewhere").mkdir()
         load_reward(tmp_path / "reward")
 
 
