@@ -13,7 +13,8 @@ from torch import Tensor
 
 from plaudit.core.algebra import Node, as_reward
 from plaudit.core.episodes import Episodes
-from plaudit.core.errors import BadInput, Unsupported
+from plaudit.core.errors import BadInput
+from plaudit.core.joining import join_members, join_why
 from plaudit.core.reward import Reward
 from plaudit.core.score import Score
 
@@ -76,11 +77,8 @@ class KRC(Node):
             if not self._warned and bool((score.value.abs() > 1 + _SLACK).any()):
                 self._warn(part.name, f"paid {float(torch.nan_to_num(score.value).abs().max()):g}")
         value = signed_geometric_mean(values, epsilon=self.epsilon)
-        why: dict[str, Tensor] = {}
         terms: dict[str, Tensor] = {self.name: value}
         for part, score in zip(self.parts, scores, strict=True):
-            for reason, mask in score.why.items():
-                why[reason] = why[reason] | mask if reason in why else mask
             for term, numbers in score.terms.items():
                 key = term if term not in terms else f"{part.name}.{term}"
                 copies = 2
@@ -88,19 +86,9 @@ class KRC(Node):
                     key, copies = f"{term} ({copies})", copies + 1
                 terms[key] = numbers
         weights = {term: 1.0 if term == self.name else 0.0 for term in terms}
-        return Score.of(value, mask=episodes.mask, terms=terms, weights=weights, why=why,
-                        members=self._members(scores))
-
-    def _members(self, scores: Sequence[Score]) -> Float[Tensor, "H B T"] | None:
-        sizes = {s.members.shape[0] for s in scores if s.members is not None}
-        if len(sizes) > 1:
-            raise Unsupported(f"ensembles of different sizes {sorted(sizes)} cannot be combined member by member; "
-                              "take mean(...) of one of them first")
-        if not sizes:
-            return None
-        (H,) = sizes
-        stacked = torch.stack([s.value.expand(H, *s.value.shape) if s.members is None else s.members for s in scores])
-        return signed_geometric_mean(stacked, epsilon=self.epsilon)
+        return Score.of(value, mask=episodes.mask, terms=terms, weights=weights, why=join_why(scores),
+                        members=join_members(scores, lambda xs: signed_geometric_mean(
+                            torch.stack(xs), epsilon=self.epsilon)))
 
     def _mean(self, sizes: Sequence[float]) -> float:
         if any(s == 0 for s in sizes):
