@@ -22,6 +22,7 @@ from plaudit.cli.interrupts import leaving
 from plaudit.cli.models import ServerKind
 from plaudit.cli.workers import RayOption, where
 from plaudit.core.errors import BadInput, PlauditError
+from plaudit.core.targets import definitions
 
 if TYPE_CHECKING:
     from plaudit.auditing.audit import Event, Listener
@@ -175,8 +176,8 @@ def first_words(args: AuditArgs) -> str:
     if is_text(args):
         return text_words(args)
     file, _, name = args.target.rpartition(":")
-    node = next((n for n in _definitions(Path(file)) if n.name == name), None) if file.endswith(".py") else None
-    if isinstance(node, ast.FunctionDef):
+    node = next((n for n in definitions(Path(file)) if n.name == name), None) if file.endswith(".py") else None
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         what = f"{file}: {name}({', '.join(a.arg for a in [*node.args.args, *node.args.kwonlyargs])})"
     elif isinstance(node, ast.ClassDef):
         what = f"{file}: class {name}"
@@ -193,14 +194,6 @@ def _no_answer_format(args: AuditArgs) -> None:
     if output_format(args.format) != args.format:
         raise BadInput("--format", expected="auto, text or github; or, for a reward of texts, how an answer is written",
                        received=args.format)
-
-
-def _definitions(path: Path) -> list[ast.FunctionDef | ast.ClassDef]:
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError):
-        return []
-    return [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
 
 
 def run_and_report(run: Any, *, out: Path | None, gate: Gate, patience_s: float) -> int:

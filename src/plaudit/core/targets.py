@@ -53,14 +53,18 @@ def refuse_bare_file(option: str, text: str) -> None:
                        "check the path" if not path.is_file() else "it defines no function or class")
 
 
-def public_names(path: Path) -> list[str]:
+def definitions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
     """The functions and classes at the top of a file, read and not run; none where it cannot be read."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
         return []
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+    return [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+
+
+def public_names(path: Path) -> list[str]:
+    """The names of those that are no file's own business."""
+    return [node.name for node in definitions(path) if not node.name.startswith("_")]
 
 
 def load_target(text: str) -> Target:
