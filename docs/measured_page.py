@@ -10,9 +10,10 @@ from typing import Any
 INTRO = """# Measured beside others
 
 Ratios above 1 are in plaudit's favour. Both sides do the same work in turn in one run, on one thread, learning and
-normalisation included; the interval is over the repeats or, for returns, over seeds. Rows in which plaudit is not
-better stand here as well. `make bench` measures again; `benchmarks/` has both sides' scripts, and every row with its
-settings. This page is written from `benchmarks/results/`.
+normalisation included, and the interval is over the repeats; returns on MuJoCo are of curves that each side recorded
+once, over seeds, and were not made again after every change of the code. Rows in which plaudit is not better stand here
+as well. `make bench` measures again; `benchmarks/` has both sides' scripts, and every row with its settings. This page
+is written from `benchmarks/results/`.
 """
 SECTIONS: Mapping[str, tuple[str, Sequence[tuple[str, str, str]]]] = {
     "Learning to act": ("ppo_cartpole.json", [
